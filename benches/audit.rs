@@ -1,6 +1,6 @@
-//! What is asked about transactions, of a journal with a million of them: the pages must stay cheap.
+//! The cost of queries about transactions, with a million of them in the journal: the pages must stay cheap.
 //!
-//! Measured: see docs/decisions/0016-transaction-surface.md.
+//! Results: see docs/decisions/0016-transaction-surface.md.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panic")]
 
@@ -16,7 +16,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 const TRANSACTIONS: u64 = 1_000_000;
 const BATCH: u64 = 10_000;
-/// A week, evenly.
+/// A week, with writes spread evenly.
 const SPAN_MILLIS: u64 = 7 * 24 * 60 * 60 * 1000;
 const NOW: i64 = 1_800_000_000_000;
 
@@ -33,7 +33,7 @@ fn draft(lane: LaneId, number: u64) -> Draft {
         content_type: Some("application/json".to_owned()),
         body: Bytes::from(vec![b'x'; 64]),
         created_at: Timestamp::from_millis(NOW - ((TRANSACTIONS - number) * SPAN_MILLIS / TRANSACTIONS) as i64),
-        // A hundred sessions, and one with half of everything.
+        // A hundred sessions, and one with half of all transactions.
         client_session: Some(if number.is_multiple_of(2) {
             "big".to_owned()
         } else {

@@ -1,8 +1,8 @@
-//! The group commit's costs. SQLite: appends of 1 KB with one writer and with 64, what one flush costs alone and when
-//! shared. PostgreSQL: the same, one large body against a bare `INSERT` of its bytes, and one small append against a
-//! bare `INSERT`; what is compared is measured alternately, in one run.
+//! The cost of the group commit. SQLite: appends of 1 KB with one writer and with 64, and the cost of one flush, alone
+//! and shared. PostgreSQL: the same, plus one large body against a bare `INSERT` of its bytes, and one small append
+//! against a bare `INSERT`. Measurements that are compared alternate in one run.
 //!
-//! PostgreSQL needs a server's programs on this machine, and is left out without them.
+//! PostgreSQL needs a server's programs on this machine, and is skipped without them.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panic")]
 
@@ -20,7 +20,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use testkit::postgres::Postgres;
 use tokio::runtime::Runtime;
 
-/// Pairs of measurements whose medians are compared.
+/// The number of pairs of measurements whose medians are compared.
 const PAIRS: usize = 400;
 
 struct Nowhere;
@@ -72,7 +72,7 @@ async fn append(journal: &Journal, writers: usize, each: u64) -> Duration {
     began.elapsed()
 }
 
-/// A journal at work on this store.
+/// A running journal on this store.
 struct AtWork {
     journal: Journal,
     stop: tokio::sync::oneshot::Sender<()>,
@@ -119,7 +119,7 @@ fn sqlite(criterion: &mut Criterion) {
     appends(criterion, "journal/append_1k", Arc::new(store), &runtime());
 }
 
-/// The server, and a store that holds its journal.
+/// Returns the server, and a store that holds its journal.
 fn held(runtime: &Runtime) -> Option<(Postgres, Arc<PostgresStore>)> {
     if testkit::postgres::installed().is_none() {
         eprintln!("journal/postgres: left out: no PostgreSQL server, version 15 or newer, is installed");
@@ -146,7 +146,7 @@ fn postgres(criterion: &mut Criterion) {
     work.end(&runtime);
 }
 
-/// What an append is measured against: one row, its bytes and nothing else, on a connection of its own.
+/// The baseline for an append: an `INSERT` of one row with nothing but its bytes, on a connection of its own.
 struct Bare {
     client: tokio_postgres::Client,
     insert: tokio_postgres::Statement,
@@ -162,10 +162,10 @@ impl Bare {
     }
 }
 
-/// One append and one bare `INSERT`, alternately; their medians, on standard output.
+/// Alternates an append and a bare `INSERT`, and prints their medians to standard output.
 async fn compare(journal: &Journal, bare: &Bare, name: &str, bytes: usize) {
     let (lane, mut appends, mut inserts) = (lane(), Vec::new(), Vec::new());
-    // Bytes that do not compress, as those of embeddings.
+    // Incompressible bytes, like those of embeddings.
     let body: Vec<u8> =
         std::iter::repeat_with(|| TransactionId::random().uuid().into_bytes()).flatten().take(bytes).collect();
     let shared = Bytes::from(body.clone());

@@ -1,7 +1,7 @@
-//! What looking at a body costs: 50 documents of 1536 dimensions, the largest common request.
+//! The cost of scanning a body: 50 documents of 1536 dimensions, the largest common request.
 //!
-//! Measured (one core of a small cloud machine): scanning floats 650 MiB/s, 1.5 ms for 1 MB; scanning base64
-//! 4.9 GiB/s; merging 560 MiB/s and 1.9 GiB/s.
+//! Measured (one core of a small cloud machine): scanning floats 650 MiB/s, 1.5 ms for 1 MB; scanning base64 4.9 GiB/s;
+//! merging 560 MiB/s and 1.9 GiB/s.
 
 use std::hint::black_box;
 

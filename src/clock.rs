@@ -1,8 +1,8 @@
 //! The only place that reads time.
 //!
-//! Three kinds: [`Timestamp`] is the wall clock, for what is stored and shown; [`now`] is monotonic, for
-//! deadlines and durations; [`awake`] counts the time that the machine was suspended too, for promises made to others.
-//! No rule of `order/` reads a clock.
+//! There are three kinds. [`Timestamp`] is the wall clock, for what is stored and shown. [`now`] is monotonic, for
+//! deadlines and durations. [`awake`] also counts the time the machine was suspended, for promises made to others. No
+//! rule of `order/` reads a clock.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The wall clock now. A clock before 1970 reads as 1970.
+    /// Returns the current wall-clock time. A clock before 1970 reads as 1970.
     #[allow(clippy::disallowed_methods, reason = "the clock's own room")]
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -40,11 +40,11 @@ impl Timestamp {
     }
 }
 
-/// For so long moments are told by one pair of readings: those of one trace are in order then, also when the wall clock
-/// is set meanwhile.
+/// How long [`unix_nanos_at`] keeps using one pair of readings. Within that time the spans of a trace stay in order,
+/// even if the wall clock is set.
 const ANCHORED: Duration = Duration::from_secs(60);
 
-/// Nanoseconds since the Unix epoch of a moment of the monotonic clock: when a span of a trace began.
+/// Converts a moment of the monotonic clock to nanoseconds since the Unix epoch: when a span of a trace began.
 #[allow(clippy::disallowed_methods, reason = "the clock's own room")]
 pub fn unix_nanos_at(moment: Instant) -> u64 {
     static ANCHOR: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
@@ -60,31 +60,31 @@ pub fn unix_nanos_at(moment: Instant) -> u64 {
     }
 }
 
-/// The monotonic clock now, for deadlines and durations.
+/// Returns the current monotonic time, for deadlines and durations.
 #[allow(clippy::disallowed_methods, reason = "the clock's own room")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// The runtime's monotonic clock now, for what waits on the runtime's timers: a test can pause it.
+/// Returns the runtime's current monotonic time, for code that waits on the runtime's timers. A test can pause it.
 #[allow(clippy::disallowed_methods, reason = "the clock's own room")]
 pub fn runtime_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
-/// The processor time that this process has taken since its start, of all its threads.
+/// Returns the processor time used by all threads of this process since it started.
 pub fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     let part = |value: i64| u64::try_from(value).unwrap_or_default();
     Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
 }
 
-/// A moment on a clock that never stands still: unlike [`now`], it counts the time that the machine was suspended.
+/// A moment on a clock that never stops: unlike [`now`], it counts the time the machine was suspended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Awake(u64);
 
 impl Awake {
-    /// Milliseconds since the machine's start.
+    /// Milliseconds since the machine started.
     pub const fn millis(self) -> u64 {
         self.0
     }
@@ -95,7 +95,7 @@ impl Awake {
     }
 }
 
-/// The clock that counts suspended time (`CLOCK_BOOTTIME`), now.
+/// Returns the current time of the clock that counts suspended time (`CLOCK_BOOTTIME`).
 pub fn awake() -> Awake {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
     let millis = time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000);

@@ -1,12 +1,12 @@
 //! A value that a reload of the configuration may replace while rooms use it.
 //!
-//! It decides nothing. A reader takes the value of the moment, and keeps it for as long as it needs one that does not change.
+//! It decides nothing. A reader takes the current value, and keeps it for as long as it needs one that does not change.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-/// A value of the configuration, shared by whoever reads it and whoever replaces it.
+/// A configuration value, shared by its readers and the reload that replaces it.
 #[derive(Debug)]
 pub struct Current<T>(Arc<ArcSwap<T>>);
 
@@ -17,17 +17,17 @@ impl<T> Clone for Current<T> {
 }
 
 impl<T> Current<T> {
-    /// This value, until another one takes its place.
+    /// Holds this value until another one replaces it.
     pub fn new(value: T) -> Current<T> {
         Current(Arc::new(ArcSwap::from_pointee(value)))
     }
 
-    /// The value of this moment.
+    /// Returns the current value.
     pub fn get(&self) -> Arc<T> {
         self.0.load_full()
     }
 
-    /// Whoever asks from now on gets this value.
+    /// Replaces the value. Later calls to [`Current::get`] return the new one.
     pub fn set(&self, value: T) {
         self.0.store(Arc::new(value));
     }

@@ -1,8 +1,8 @@
 //! The identities that cross rooms, each a type of its own so that mixing two of them does not compile.
 //!
-//! This room decides how an identity is spelled and compared. It does not decide who hands one out: a
-//! [`Seq`] comes from the journal's append, a [`CollectionId`] from the instance that created the
-//! collection first, an [`InstanceCollectionId`] from each instance for itself.
+//! This room decides how an identity is spelled and compared. It does not decide who assigns one: a [`Seq`] comes from
+//! the journal's append, a [`CollectionId`] from the instance that first created the collection, an
+//! [`InstanceCollectionId`] from each instance.
 
 mod trace_context;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use self::trace_context::{Sampling, TraceContext};
 
-/// One request's id, in Chroma's form: 32 hexadecimal digits. It names the request in logs, errors and at the instances.
+/// One request's id, in Chroma's form: 32 hexadecimal digits. It names the request in logs, in errors and on instances.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(pub u128);
 
@@ -55,7 +55,7 @@ impl Seq {
         Seq(self.0 + 1)
     }
 
-    /// The position right before this one, where a range that is open at its start begins.
+    /// The position right before this one. A range that excludes its start begins there.
     #[must_use]
     pub const fn prior(self) -> Self {
         Seq(self.0.saturating_sub(1))
@@ -101,15 +101,16 @@ macro_rules! uuid_identity {
 }
 
 uuid_identity! {
-    /// The collection as clients know it, for life: the same on whichever instance it is served.
+    /// A collection's id as clients know it. It never changes, and is the same on every instance that serves the
+    /// collection.
     CollectionId
 }
 uuid_identity! {
-    /// The collection's id on one instance. Never shown to a client.
+    /// A collection's id on one instance. Never shown to a client.
     InstanceCollectionId
 }
 uuid_identity! {
-    /// One journaled write.
+    /// The id of one journaled write.
     TransactionId
 }
 
@@ -120,22 +121,20 @@ impl TransactionId {
     }
 }
 
-/// An instance's place in the configuration: 0 is the primary. Not stable across configurations,
-/// so whatever is stored names an instance by its [`InstanceName`].
+/// An instance's place in the configuration: 0 is the primary. Not stable across configurations, so stored data names
+/// an instance by its [`InstanceName`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub usize);
 
-/// An instance's configured name: what the journal, the logs and the operators call it.
+/// An instance's configured name, used in the journal, in logs and by operators.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceName(Arc<str>);
 
 impl InstanceName {
-    /// The name, as configured.
     pub fn new(name: &str) -> Self {
         InstanceName(name.into())
     }
 
-    /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -147,7 +146,7 @@ impl fmt::Display for InstanceName {
     }
 }
 
-/// An order domain: within a lane every instance executes in [`Seq`] order.
+/// An order of execution: within a lane, every instance executes in [`Seq`] order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LaneId {
     /// Everything that creates, changes or deletes tenants, databases and collections.
@@ -159,7 +158,7 @@ pub enum LaneId {
 impl std::str::FromStr for LaneId {
     type Err = uuid::Error;
 
-    /// As it is displayed.
+    /// Parses the displayed form.
     fn from_str(text: &str) -> Result<Self, uuid::Error> {
         match text {
             "catalog" => Ok(LaneId::Catalog),
@@ -177,7 +176,7 @@ impl fmt::Display for LaneId {
     }
 }
 
-/// Where a name is looked up: Chroma names databases within a tenant, and collections within a database.
+/// The namespace of a name: Chroma names databases within a tenant, and collections within a database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     pub tenant: String,
@@ -185,7 +184,6 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// The scope of this tenant and database.
     pub fn new(tenant: &str, database: &str) -> Self {
         Scope { tenant: tenant.to_owned(), database: database.to_owned() }
     }
@@ -196,10 +194,10 @@ impl fmt::Display for Scope {
         write!(f, "{}/{}", self.tenant, self.database)
     }
 }
-/// The most characters of a client's text that a log line or a page shows.
+/// The longest client text that a log line or a page shows in full, in characters.
 const SHOWN: usize = 80;
 
-/// A client's text as logs show it: its beginning, and how long it is.
+/// Shortens a client's text for a log line or a page to its beginning and its length.
 pub fn shown(text: &str) -> std::borrow::Cow<'_, str> {
     match text.char_indices().nth(SHOWN) {
         None => text.into(),

@@ -1,16 +1,17 @@
 //! When to log a state that lasts: when it begins, once a minute with a count, and when it ends.
 //!
-//! Pure: the clock is passed in. It decides whether a line is due, never what it says.
+//! Pure: the clock is passed in. It decides whether a line is due, not what the line says.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two lines about the same state.
+/// The time between two log lines about the same state.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// A state whose end is not reported is over when it has not been seen for so long: longer than any pause between two attempts.
+/// A state whose end is not reported counts as over when it has not been seen for this long, which is longer than any
+/// pause between two attempts.
 const QUIET: Duration = Duration::from_secs(45);
-/// States of one kind that are told apart; what comes beyond is not logged.
+/// The most states of one kind that are tracked. Any beyond these are not logged.
 const KEPT: usize = 1000;
 
 /// One state that may last, such as a database that cannot be reached.
@@ -22,16 +23,16 @@ struct Since {
     began: Instant,
     logged: Instant,
     last: Instant,
-    /// How often it was seen, the first time included.
+    /// How often it was seen, including the first time.
     seen: u64,
 }
 
 /// What to log about a state that was just seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
-    /// That it begins.
+    /// The state begins.
     Begins,
-    /// That it still lasts.
+    /// The state still lasts.
     StillLasts(Lasted),
     /// Nothing: it was logged less than a minute ago.
     Nothing,
@@ -45,7 +46,7 @@ pub struct Lasted {
 }
 
 impl Due {
-    /// What to log as the number of times: once when it begins, `None` when nothing is due.
+    /// Returns the number of times to log: 1 when the state begins, `None` when nothing is due.
     pub fn times(self) -> Option<u64> {
         match self {
             Due::Begins => Some(1),
@@ -56,17 +57,17 @@ impl Due {
 }
 
 impl Lasting {
-    /// It has not begun.
+    /// A state that has not begun.
     pub const fn new() -> Lasting {
         Lasting(None)
     }
 
-    /// Whether it has begun, and not ended.
+    /// Returns whether the state has begun and not ended.
     pub const fn has_begun(&self) -> bool {
         self.0.is_some()
     }
 
-    /// The state was seen now.
+    /// Records that the state was seen now.
     pub fn seen(&mut self, now: Instant) -> Due {
         let Some(since) = &mut self.0 else {
             self.0 = Some(Since { began: now, logged: now, last: now, seen: 1 });
@@ -81,18 +82,18 @@ impl Lasting {
         Due::StillLasts(since.lasted(now))
     }
 
-    /// The state is over. `None` if it had not begun.
+    /// Records that the state is over. Returns `None` if it had not begun.
     pub fn ended(&mut self, now: Instant) -> Option<Lasted> {
         self.0.take().map(|since| since.lasted(now))
     }
 
-    /// Whether it has not been seen for a while.
+    /// Returns whether the state has not been seen for a while.
     pub fn is_quiet(&self, now: Instant) -> bool {
         self.0.is_none_or(|since| now.saturating_duration_since(since.last) >= QUIET)
     }
 }
 
-/// States of one kind, told apart by a name. Shared; the lock is held for a few instructions.
+/// States of one kind, told apart by name. Shared; the lock is held for a few instructions.
 #[derive(Debug)]
 pub struct LastingStates<K>(Mutex<BTreeMap<K, Lasting>>);
 
@@ -103,7 +104,7 @@ impl<K> Default for LastingStates<K> {
 }
 
 impl<K: Ord + Clone> LastingStates<K> {
-    /// The state of this name was seen now.
+    /// Records that the state of this name was seen now.
     pub fn seen(&self, name: K, now: Instant) -> Due {
         let mut states = self.states();
         if states.len() >= KEPT && !states.contains_key(&name) {
@@ -112,22 +113,22 @@ impl<K: Ord + Clone> LastingStates<K> {
         states.entry(name).or_default().seen(now)
     }
 
-    /// The state of this name is over. `None` if it had not begun.
+    /// Records that the state of this name is over. Returns `None` if it had not begun.
     pub fn ended(&self, name: &K, now: Instant) -> Option<Lasted> {
         self.states().remove(name)?.ended(now)
     }
 
-    /// The states that have not been seen for a while: they are over.
+    /// Ends and returns the states that have not been seen for a while.
     pub fn quiet(&self, now: Instant) -> Vec<(K, Lasted)> {
         self.quiet_where(now, |_| true)
     }
 
-    /// As [`LastingStates::quiet`], of these names alone.
+    /// Like [`LastingStates::quiet`], for these names only.
     pub fn quiet_where(&self, now: Instant, is_meant: impl Fn(&K) -> bool) -> Vec<(K, Lasted)> {
         self.end(now, |name, state| is_meant(name) && state.is_quiet(now))
     }
 
-    /// The states of these names are over. Returned: those that had begun.
+    /// Ends the states of these names and returns those that had begun.
     pub fn ended_where(&self, now: Instant, is_over: impl Fn(&K) -> bool) -> Vec<(K, Lasted)> {
         self.end(now, |name, _| is_over(name))
     }

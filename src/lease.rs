@@ -1,9 +1,9 @@
 //! Whether this process may still send writes to instances.
 //!
-//! One journal serves one edge at a time, and an instance cannot tell an old edge from the new one. So an edge that sends
-//! asks here before a write's first byte, before every piece of its body, and once more when its last byte is handed
-//! over. This room only remembers until when. The store that holds the journal decides which edge may have it, and for how
-//! long.
+//! One journal serves one edge at a time, and an instance cannot tell an old edge from the new one. So an edge checks
+//! here before a write's first byte, before every piece of its body, and again once its last byte is handed over. This
+//! room only remembers how long the lease lasts. The store that holds the journal decides which edge gets it, and for
+//! how long.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,35 +12,35 @@ use tokio::sync::Notify;
 
 use crate::clock::{self, Awake};
 
-/// The lease has ended, has not begun, or was never had.
+/// The lease has ended, has not begun, or was never held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this edge does not hold the journal now")]
 pub struct LeaseEnded;
 
-/// The right to send. Shared by all who send and the one who renews it.
+/// The right to send. Shared by all senders and the task that renews it.
 #[derive(Debug)]
 pub struct Lease {
-    /// Milliseconds of [`clock::awake`]: nothing is sent before.
+    /// Milliseconds of [`clock::awake`]; nothing is sent before.
     from: AtomicU64,
-    /// Milliseconds of [`clock::awake`]; `u64::MAX`: for life.
+    /// Milliseconds of [`clock::awake`]; `u64::MAX` means for the life of the process.
     until: AtomicU64,
-    /// Nothing begins to be sent any more; what is under way ends within the lease.
+    /// No new sends may begin; those under way finish within the lease.
     closed: AtomicBool,
     changed: Notify,
     /// Writes that are being sent, and those that ended too late and are not reported yet.
     sending: AtomicUsize,
     sent: Notify,
-    /// Writes that are being sent, or whose answer is awaited.
+    /// Writes that are being sent or are waiting for an answer.
     unanswered: AtomicUsize,
 }
 
 impl Lease {
-    /// Never ends: no other process can have the journal while this one lives.
+    /// A lease that never ends: no other process can have the journal while this one lives.
     pub const fn for_life() -> Lease {
         Lease::until(u64::MAX)
     }
 
-    /// Not had yet.
+    /// A lease that is not held yet.
     pub const fn none() -> Lease {
         Lease::until(0)
     }
@@ -57,10 +57,10 @@ impl Lease {
         }
     }
 
-    /// `Ok` as long as the lease lasts.
+    /// Returns `Ok` as long as the lease lasts.
     ///
     /// # Errors
-    /// Once its time is over; it may be renewed later, if no other edge has taken it. And before it has begun.
+    /// Before the lease has begun, and after it has ended. It can be renewed later if no other edge has taken it.
     pub fn check(&self) -> Result<(), LeaseEnded> {
         let until = self.until.load(Ordering::SeqCst);
         if until == u64::MAX {
@@ -70,35 +70,35 @@ impl Lease {
         if self.from.load(Ordering::SeqCst) <= now && now < until { Ok(()) } else { Err(LeaseEnded) }
     }
 
-    /// It lasts for `term` from `asked`, the moment before it was asked for.
+    /// Extends the lease to `term` after `asked`, the moment just before the renewal was requested.
     pub fn renew(&self, asked: Awake, term: Duration) {
         self.until.store(asked.after(term).millis().min(u64::MAX - 1), Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
-    /// Nothing is sent before this moment: what another edge sent may still be on its way.
+    /// Lets nothing be sent before this moment, because requests from another edge may still be on their way.
     pub fn begin_at(&self, moment: Awake) {
         self.from.store(moment.millis(), Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
-    /// Whether what another edge sent has had its time.
+    /// Returns whether the time that requests from another edge may need to arrive has passed.
     pub fn has_begun(&self) -> bool {
         self.from.load(Ordering::SeqCst) <= clock::awake().millis()
     }
 
-    /// It lasts as long as this process.
+    /// Makes the lease last as long as this process.
     pub fn hold_for_life(&self) {
         self.until.store(u64::MAX, Ordering::SeqCst);
         self.changed.notify_waiters();
     }
 
-    /// Lets no write begin from now on, for good. Those under way may still be handed over in time.
+    /// Lets no write begin from now on, permanently. Writes under way may still be handed over while the lease lasts.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
     }
 
-    /// It is over.
+    /// Ends the lease.
     pub fn end(&self) {
         self.until.store(0, Ordering::SeqCst);
     }
@@ -123,16 +123,17 @@ impl Lease {
         }
     }
 
-    /// A write that is about to be sent.
+    /// Registers a write that is about to be sent.
     pub fn sending(&self) -> Sending<'_> {
-        // Counted before it is checked: who closes or ends the lease either sees it here, or is seen by it.
+        // Counted before the check: a thread that closes or ends the lease either sees this write, or this write sees
+        // the change.
         self.sending.fetch_add(1, Ordering::SeqCst);
         self.unanswered.fetch_add(1, Ordering::SeqCst);
         let refused = self.closed.load(Ordering::SeqCst);
         Sending { lease: self, counted: AtomicBool::new(true), refused }
     }
 
-    /// Whether an instance may still be executing a write of this edge.
+    /// Returns whether an instance may still be executing a write of this edge.
     pub fn is_anything_unanswered(&self) -> bool {
         self.unanswered.load(Ordering::SeqCst) > 0
     }
@@ -149,26 +150,26 @@ impl Lease {
     }
 }
 
-/// A write on its way to an instance, and back. Its sending is counted until it is handed over in time, or dropped: the
-/// caller that learns that it was too late tells of it before that.
+/// A write on its way to an instance, and back. It counts as being sent until it is handed over while the lease lasts,
+/// or until this guard is dropped. A caller that finds it was too late reports that before dropping the guard.
 #[derive(Debug)]
 pub struct Sending<'a> {
     lease: &'a Lease,
     counted: AtomicBool,
-    /// It would begin after the lease was closed.
+    /// The write would begin after the lease was closed.
     refused: bool,
 }
 
 impl Sending<'_> {
-    /// Whether the next byte may be sent.
+    /// Returns `Ok` if the next byte may be sent.
     ///
     /// # Errors
-    /// When the lease does not last any more, or was closed before.
+    /// When the lease has ended, or was closed before this write began.
     pub fn check(&self) -> Result<(), LeaseEnded> {
         if self.refused { Err(LeaseEnded) } else { self.lease.check() }
     }
 
-    /// Its last byte has been handed to the kernel.
+    /// Records that the write's last byte has been handed to the kernel.
     ///
     /// # Errors
     /// When the lease had ended by then: another edge may have begun to send before this write was on its way.

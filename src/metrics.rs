@@ -1,6 +1,6 @@
-//! Every metric in one place. Counters count what happened; gauges are read from the rooms themselves when the page
-//! is asked for, so that they cannot drift from what is true. Requests are counted in `requests.rs`, the edge's own work
-//! in `work.rs`. `docs/metrics.md` lists them all: a test holds both together.
+//! Every metric in one place. Counters count events; gauges are read from the rooms themselves when the page is
+//! requested, so they cannot drift from the truth. Requests are counted in `requests.rs`, the edge's own work in
+//! `work.rs`. `docs/metrics.md` lists them all; a test compares the two.
 
 mod families;
 mod requests;
@@ -22,17 +22,17 @@ pub use self::work::{AttemptCounters, AttemptOutcome, AttemptPurpose, Recovery, 
 /// The gauges' values at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    /// Instance, whether it is usable, entries it has yet to apply, requests under way.
+    /// One entry for each instance.
     pub instances: Vec<InstanceGauges>,
-    /// Everything that is one number.
+    /// The gauges that are single numbers.
     pub numbers: Vec<(Number, i64)>,
     /// Status and count.
     pub transactions: Vec<(&'static str, i64)>,
-    /// The age of the oldest write that some instance in step lacks; 0: nobody lacks any. `None`: unknown.
+    /// The age of the oldest write that some instance in step lacks, 0 if there is none. `None` if unknown.
     pub oldest_unreplicated_seconds: Option<f64>,
 }
 
-/// The gauges that are one number.
+/// The gauges that are single numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Number {
     Active,
@@ -246,7 +246,7 @@ pub struct InstanceGauges {
     pub drained: i64,
     pub pending: i64,
     pub lag_bytes: i64,
-    /// The age of the oldest write that it has yet to apply. `None`: unknown.
+    /// The age of the oldest write that it has yet to apply. `None` if unknown.
     pub lag_seconds: Option<f64>,
     pub in_flight: i64,
     pub breaker: i64,
@@ -257,10 +257,10 @@ pub struct InstanceGauges {
 
 struct Metrics {
     registry: Registry,
-    /// What is registered there, for the document.
+    /// The registered metrics, to compare with the document.
     #[cfg(test)]
     families: Vec<families::Family>,
-    /// Prometheus' own names for what every process has: memory, CPU, open files.
+    /// Metrics of every process, under Prometheus' own names: memory, CPU, open files.
     process: Registry,
     requests: Requests,
     work: Work,
@@ -350,7 +350,7 @@ impl Metrics {
     }
 
     fn set_instances(&self, instances: &[InstanceGauges]) {
-        // A reload may have removed one: its series go with it.
+        // A reload may have removed an instance, and its series must go with it.
         let of_instances = [&self.up, &self.primary, &self.drained, &self.pending, &self.lag_bytes];
         let of_instances = of_instances.into_iter().chain([&self.in_flight, &self.diverged, &self.holds_journal]);
         let of_instances = of_instances.chain([&self.breaker, &self.breaker_opened]);
@@ -382,7 +382,7 @@ pub fn request(answered: &Answered<'_>) {
     }
 }
 
-/// What has been counted so far.
+/// Returns what has been counted so far.
 pub fn traffic() -> Traffic {
     let Some(metrics) = METRICS.as_ref() else { return Traffic::default() };
     let (sent_requests, sent_writes) = metrics.work.sent();
@@ -393,32 +393,32 @@ fn work() -> Option<&'static Work> {
     METRICS.as_ref().map(|metrics| &metrics.work)
 }
 
-/// A successful append whose caller waited so long.
+/// Records how long the caller of a successful append waited.
 pub fn appended(took: Duration) {
     work().into_iter().for_each(|work| work.appended(took));
 }
 
-/// A commit of the journal that succeeded, with so many appends.
+/// Records a successful commit of the journal with this many appends.
 pub fn committed(took: Duration, appends: usize) {
     work().into_iter().for_each(|work| work.committed(took, appends));
 }
 
-/// A write's client was answered that recovery is pending.
+/// Counts a write whose client was answered that recovery is pending.
 pub fn timing_gap() {
     work().into_iter().for_each(Work::timing_gap);
 }
 
-/// Recovery has finished a transaction, so long after it became its business.
+/// Records that recovery has finished a transaction. `took`: the time since its client was told, or since the start.
 pub fn recovered(outcome: Recovery, took: Duration) {
     work().into_iter().for_each(|work| work.recovered(outcome, took));
 }
 
-/// The counters of the attempts on the instance with this name.
+/// Returns the counters of the attempts on the instance with this name.
 pub fn attempts_on(instance: &str) -> AttemptCounters {
     AttemptCounters::of(work(), instance)
 }
 
-/// How many requests the edge has refused for this reason since the start.
+/// Returns how many requests the edge has refused for this reason since the start.
 pub fn refused_for(reason: &str) -> u64 {
     METRICS.as_ref().map_or(0, |metrics| metrics.requests.refused_for(reason))
 }
@@ -429,40 +429,40 @@ pub fn events_sent(count: usize) {
     metrics.events.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
 }
 
-/// Counts a request that was held. `came`: who came meanwhile, of those that were expected.
+/// Counts a request that was held. `came`: who of the expected writers came meanwhile.
 pub fn hold(came: &'static str) {
     let Some(metrics) = METRICS.as_ref() else { return };
     metrics.work.holds.with_label_values(&[came]).inc();
 }
 
-/// Counts a request that was applied, with so many writes in it. `purpose`: `first`, or `replicated`.
+/// Counts an applied request with this many writes. `purpose`: `first`, or `replicated`.
 pub fn writes_sent(purpose: &'static str, writes: usize) {
     let Some(metrics) = METRICS.as_ref() else { return };
     metrics.work.merged.with_label_values(&[purpose]).observe(writes as f64);
 }
 
-/// Notes how long something had been executed elsewhere when it was replicated.
+/// Records the time from a request's execution for its clients to its execution on another instance.
 pub fn replicated(after: Duration) {
     let Some(metrics) = METRICS.as_ref() else { return };
     metrics.work.replication.observe(after.as_secs_f64());
 }
 
-/// Spans are recorded from now on: what has not been dropped yet is 0, not absent.
+/// Shows the counters of dropped spans as 0 rather than absent, because spans are recorded from now on.
 pub fn begin_spans() {
     [SpanDrop::QueueFull, SpanDrop::NotTaken].into_iter().for_each(|why| spans_dropped(why, 0));
 }
 
-/// Counts spans that the collector has taken.
+/// Counts spans that the collector has accepted.
 pub fn spans_sent(count: usize) {
     work().into_iter().for_each(|work| work.spans_sent.inc_by(u64::try_from(count).unwrap_or(u64::MAX)));
 }
 
-/// Counts spans that were given up.
+/// Counts spans that were dropped.
 pub fn spans_dropped(why: SpanDrop, count: usize) {
     work().into_iter().for_each(|work| work.spans_dropped(why, u64::try_from(count).unwrap_or(u64::MAX)));
 }
 
-/// Counts a client that did not read its answer.
+/// Counts a client that was disconnected because it did not read its answer.
 pub fn client_cut() {
     let Some(metrics) = METRICS.as_ref() else { return };
     metrics.work.clients_cut.inc();
@@ -471,7 +471,7 @@ pub fn client_cut() {
 /// The page's media type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
-/// The page, in Prometheus' text format.
+/// Renders the page, in Prometheus' text format.
 pub fn page(gauges: &Gauges) -> Vec<u8> {
     let mut text = Vec::new();
     let Some(metrics) = METRICS.as_ref() else { return text };

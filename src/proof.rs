@@ -1,39 +1,39 @@
-//! What the proof needs inside the edge: named points at which a process can be made to die, and rules that can be
-//! broken on purpose, to show that the checker notices.
+//! Hooks for the proof inside the edge: named points at which a process can be made to crash, and rules that can be
+//! broken on purpose to show that the checker notices.
 //!
-//! Only with the feature `proof`. Without it both questions are constants, and nothing of this is in the binary: an
-//! ordinary build knows neither of the variables. Which point or rule it is comes from the environment at the start
-//! of the process, one of each; a variable that cannot be followed ends the process:
+//! Active only with the feature `proof`. Without it every function here is a constant and nothing of this is in the
+//! binary, so an ordinary build ignores the variables. With it, the environment selects at most one of each at process
+//! start. A variable with an invalid value ends the process:
 //!
-//! * `CHROMA_EDGE_CRASH_AT=after_append:17`: the process ends by SIGKILL when it passes that point the 17th time;
-//! * `CHROMA_EDGE_BREAK_RULE=swap_two_entries`: that rule is not kept;
-//! * `CHROMA_EDGE_PANIC_AT_BYTES=4321`: the step of the board that gets a request's outcome panics, if the request has an
-//!   entry of so many bytes.
+//! * `CHROMA_EDGE_CRASH_AT=after_append:17`: the process ends by SIGKILL when it passes that point for the 17th time;
+//! * `CHROMA_EDGE_BREAK_RULE=swap_two_entries`: that rule is broken;
+//! * `CHROMA_EDGE_PANIC_AT_BYTES=4321`: the board panics in the step that receives a request's outcome, if the request
+//!   contains an entry of this many bytes.
 
 #[cfg(feature = "proof")]
 mod armed;
 
-/// A step of a write's life (docs/life-of-a-write.md), or of a copy that is made anew (rule R14), at which the process can be
-/// made to die.
+/// A step of a write's life (docs/life-of-a-write.md), or of a copy that is made anew (rule R14), at which the process
+/// can be made to crash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CrashPoint {
     /// A write is read and prepared; it is not in the journal yet.
     BeforeAppend,
-    /// Writes are durable and not in their lanes yet. Once for each commit that contains any.
+    /// Writes are durable and not in their lanes yet. Passed once for each commit that contains any.
     AfterAppend,
-    /// The ids of a limited delete are read and not durable.
+    /// The ids of a limited delete are read but not durable.
     BeforeResolved,
-    /// A write's last byte has left for an instance; its answer has not come.
+    /// A write's last byte has left for an instance; the answer has not arrived.
     AfterSend,
-    /// The instance has answered a write; neither the board nor the client knows.
+    /// The instance has answered a write; neither the board nor the client has the answer.
     AfterAnswer,
-    /// A collection exists on an instance; its id there is known to this process alone.
+    /// A collection exists on an instance; only this process has its id there.
     BeforeMapping,
     /// A definition that takes two requests is half made on an instance.
     BetweenTwoRequests,
     /// The outcome is known; the progress is not durable.
     BeforeMark,
-    /// The progress is durable; the board does not know, and nothing newer is sent.
+    /// The progress is durable; the board has not been notified, and nothing newer is sent.
     AfterMark,
     /// The client has its answer; its transaction is not COMPLETED.
     BeforeCompleted,
@@ -41,9 +41,9 @@ pub enum CrashPoint {
     BeforeRepeat,
     /// An entry that another instance has applied is about to be replicated to this one.
     DuringSync,
-    /// The journal is claimed from another edge that may linger; nothing is restored. Only with a shared journal.
+    /// The journal is claimed from another edge that may still be running; nothing is restored. Only with a shared journal.
     DuringTakeover,
-    /// A copy is about to be made anew; nothing of it is on the target.
+    /// A copy is about to be made anew; the target has none of it.
     BeforeCopy,
     /// The new copy exists under its hidden name, and is empty.
     CopyCreated,
@@ -53,11 +53,11 @@ pub enum CrashPoint {
     BeforeCutover,
     /// The new copy has taken its name on the target; its admission is not durable.
     NamesExchanged,
-    /// The admission is durable; the board does not know.
+    /// The admission is durable; the board has not been notified.
     AfterCutover,
-    /// A copy is about to be repaired where it is; nothing of it is written.
+    /// A copy is about to be repaired where it is; nothing is written.
     BeforeRepair,
-    /// The copy is equal to its source, its lane is held; its admission is not durable.
+    /// The copy equals its source and its lane is held; its admission is not durable.
     CopyRepaired,
 }
 
@@ -87,17 +87,17 @@ impl CrashPoint {
         CrashPoint::CopyRepaired,
     ];
 
-    /// Whether it is passed only while a copy is made anew or repaired.
+    /// Returns whether the point is passed only while a copy is made anew or repaired.
     pub fn is_in_a_copy(self) -> bool {
         self >= CrashPoint::BeforeCopy
     }
 
-    /// Whether it is passed only while a copy is repaired.
+    /// Returns whether the point is passed only while a copy is repaired.
     pub fn is_in_a_repair(self) -> bool {
         self >= CrashPoint::BeforeRepair
     }
 
-    /// How it is named in the environment, and in the log of a process that ended there.
+    /// The name in the environment, and in the log of a process that crashed at this point.
     pub fn as_str(self) -> &'static str {
         match self {
             CrashPoint::BeforeAppend => "before_append",
@@ -128,37 +128,38 @@ impl CrashPoint {
 /// A rule that can be broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// G1: a write is executed, and journaled afterwards.
+    /// G1: a write is executed first and journaled afterwards.
     JournalFirst,
-    /// R1, R2: after a lost answer the whole range is sent again, not the one entry that is in doubt.
+    /// R1, R2: after a lost answer the whole range is sent again, instead of the one entry that is in doubt.
     ReplayOne,
-    /// R6: two neighbouring entries of a lane change places on their way to the other instances.
+    /// R6: two neighboring entries of a lane swap places on their way to the other instances.
     KeepOrder,
-    /// G9: an applied entry that failed three times on another instance is given up there. That the instance was away when
-    /// it could have been sent counts as a failure.
+    /// G9: an applied entry that failed three times on another instance is given up there. Being away when the entry
+    /// could have been sent counts as a failure.
     DropNothing,
     /// R5: any instance that is up serves reads, however far behind it is.
     FreshReads,
-    /// R2, G4: a request whose answer was lost counts as done where it was sent, and the lane goes on behind it; after a
+    /// R2, G4: a request whose answer was lost counts as done on its instance, and the lane goes on behind it. After a
     /// restart nothing is in doubt.
     RememberDoubt,
     /// G6: a transaction id that was seen before is executed again.
     OnceOnly,
-    /// R1: a delete is replicated late, behind the write that follows it, and one with a limit as it was received.
+    /// R1: a delete is replicated late, behind the write that follows it, and a limited delete is replicated as it was
+    /// received.
     DeleteInPlace,
     /// R13: a suspect, bound to the instance that died while it had it, is sent to another one.
     SuspectBound,
-    /// R12: an instance that fails what another one has applied skips it, as if it had been rejected; and what may have been
-    /// acknowledged is rejected by agreement.
+    /// R12: an instance that fails an entry another one has applied skips it, as if it were rejected. An entry that may
+    /// have been acknowledged is rejected by agreement.
     AppliedStands,
-    /// R5, R16: a diverged copy is found equal without being read.
+    /// R5, R16: a diverged copy is reported as equal without being read.
     CompareFirst,
-    /// R14: what entered the lane since the last comparison is not brought to the copy that is made or repaired, unless the lists of
-    /// ids show it.
+    /// R14: entries that entered the lane since the last comparison are not brought to the copy being made or repaired,
+    /// unless the lists of ids show them.
     TailToo,
-    /// R14: the lane goes on, once it has stood still, while the new copy takes its place.
+    /// R14: the lane stands still once and then goes on while the new copy takes its place.
     HeldLane,
-    /// R14: what was deleted on the source while the copy was made stays in the copy.
+    /// R14: records deleted on the source while the copy was made stay in the copy.
     DeletedToo,
 }
 
@@ -181,7 +182,7 @@ impl Rule {
         Rule::DeletedToo,
     ];
 
-    /// How its breach is named in the environment.
+    /// The name of the rule's breach in the environment.
     pub fn breach(self) -> &'static str {
         match self {
             Rule::JournalFirst => "journal_after_execute",
@@ -202,23 +203,22 @@ impl Rule {
     }
 }
 
-/// A variable of the proof that cannot be followed.
+/// A variable of the proof with an invalid value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Mistake(String);
 
-/// Whether the environment asks for something that there is: asked once, at the start. Without the feature the
-/// environment is not looked at.
+/// Checks the environment's variables once, at the start. Without the feature the environment is not read.
 ///
 /// # Errors
-/// It names no point, no number of passes, or no rule.
+/// A variable names no known point, number of passes, number of bytes or rule.
 pub fn check() -> Result<(), Mistake> {
     #[cfg(feature = "proof")]
     armed::check()?;
     Ok(())
 }
 
-/// Passes this point; the process ends here if the environment asks for it.
+/// Passes this point. The process ends here if the environment says so.
 #[inline(always)]
 pub fn pass(point: CrashPoint) {
     #[cfg(feature = "proof")]
@@ -227,7 +227,7 @@ pub fn pass(point: CrashPoint) {
     let _ = point;
 }
 
-/// Whether this rule is broken on purpose: never without the feature.
+/// Returns whether this rule is broken on purpose: never without the feature.
 #[inline(always)]
 pub fn broken(rule: Rule) -> bool {
     #[cfg(feature = "proof")]
@@ -239,13 +239,13 @@ pub fn broken(rule: Rule) -> bool {
     }
 }
 
-/// Whether any rule is broken on purpose: never without the feature.
+/// Returns whether any rule is broken on purpose: never without the feature.
 #[inline(always)]
 pub fn any_broken() -> bool {
     Rule::ALL.into_iter().any(broken)
 }
 
-/// Whether an entry with a body of so many bytes makes the board panic: never without the feature.
+/// Returns whether an entry with a body of this many bytes makes the board panic: never without the feature.
 #[inline(always)]
 pub fn panics_at(bytes: u64) -> bool {
     #[cfg(feature = "proof")]
@@ -257,7 +257,7 @@ pub fn panics_at(bytes: u64) -> bool {
     }
 }
 
-/// Whether neighbours in a lane change places on purpose, whichever rule that breaks.
+/// Returns whether neighbors in a lane swap places on purpose, whichever rule that breaks.
 #[inline(always)]
 pub fn out_of_order() -> bool {
     broken(Rule::KeepOrder) || broken(Rule::DeleteInPlace)

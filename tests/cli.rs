@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use assert_cmd::Command;
 use chroma_edge::config::KEYS;
 
-/// The program, free of variables that this shell may have set.
+/// The program, without the variables that this shell may have set.
 fn chroma_edge() -> Command {
     let mut command = Command::cargo_bin("chroma-edge").unwrap();
     for variable in chroma_edge::config::VARIABLES {
@@ -31,7 +31,7 @@ fn check_prints_what_is_in_effect() {
     assert!(shown.lines().any(|line| line.split_whitespace().eq(["read_replica_ratio", "0.25"])), "{shown}");
 }
 
-/// Sections that are left out as a whole by default, and a secret in each of them.
+/// Every section that is absent by default, with a secret in each.
 const EVERYTHING: &str = r#"
   promise: with_id
   heal: { foreign: rebuild }
@@ -43,7 +43,7 @@ const EVERYTHING: &str = r#"
   traces: { endpoint: "http://a:2/hidden", headers: { token: hidden } }
 "#;
 
-/// What `check` prints, by key.
+/// Returns what `check` prints, by key.
 fn printed(command: &mut Command) -> BTreeMap<String, String> {
     let text = stdout(command);
     let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
@@ -112,7 +112,7 @@ fn an_unknown_command_exits_with_64() {
     chroma_edge().arg("sevre").assert().code(64);
 }
 
-/// A configuration with its journal in a folder of its own.
+/// A configuration with its journal in its own folder.
 struct Place(tempfile::TempDir);
 
 impl Place {

@@ -1,7 +1,7 @@
-//! `/admin/adopt`: an operator decides which copy is kept of a collection that was there before the edge, and differs (rule
-//! R18).
+//! `/admin/adopt`: an operator decides which copy to keep of a collection that existed before the edge and differs
+//! between instances (rule R18).
 //!
-//! The board decides whether that copy can be kept; this page asks it, and answers when the decision is durable.
+//! The board decides whether that copy can be kept. This page asks it, and answers once the decision is durable.
 
 use http::Method;
 use serde::Deserialize;
@@ -18,15 +18,15 @@ use crate::web::{PageRequest, Reply};
 
 #[derive(Debug, Deserialize)]
 struct Body {
-    /// Its id, or its name.
+    /// The collection's id or name.
     collection: String,
-    /// The instance whose copy is kept.
+    /// The instance whose copy to keep.
     from: String,
     tenant: Option<String>,
     database: Option<String>,
 }
 
-/// A refusal, for the operator.
+/// Returns a 409 refusal for the operator.
 fn conflict(reason: &'static str, text: &str) -> Reply {
     refused(409, ErrorName::ChromaError, reason, text)
 }
@@ -43,7 +43,8 @@ fn why_not(obstacle: Obstacle) -> Reply {
 }
 
 impl Admin {
-    /// How a copy differs from the one that is served, and how to decide; `null` where that is not for an operator.
+    /// Describes how a copy differs from the served one, and how to decide; `null` if an operator has nothing to
+    /// decide.
     pub(super) fn difference(&self, collection: CollectionId, instance: InstanceId) -> Value {
         let Some(difference) = self.core.discovery().differences().get(collection, instance) else {
             return Value::Null;
@@ -61,7 +62,7 @@ impl Admin {
         })
     }
 
-    /// Takes the operator's word.
+    /// Handles an operator's decision.
     pub(super) async fn on_adopt(&self, request: &PageRequest) -> Reply {
         if request.method != Method::POST {
             return Reply::wrong_method("POST");
@@ -90,9 +91,9 @@ impl Admin {
         let undecided = self.is_undecided(collection);
         match possible {
             Ok(Keeping::Serves) => {}
-            // All of them serve, and an audit found that they differ.
+            // Every copy is served, and an audit found that they differ.
             Err(Obstacle::NothingDiffers) if undecided => return self.keep_of_those_that_serve(collection, from).await,
-            // What it holds must have been seen: the others are about to go.
+            // This copy must have been compared, because the other copies are about to be replaced.
             Ok(Keeping::TakesOver) => match self.core.discovery().differences().get(collection, from) {
                 Some(Difference { records: 0, .. }) => return conflict("empty", "That copy is empty"),
                 Some(_) => {}
@@ -104,7 +105,7 @@ impl Admin {
         self.kept(collection, from).await
     }
 
-    /// Whether the last audit found that copies in step differ, and nothing showed which one is wrong.
+    /// Returns whether the last audit found that copies in step differ without evidence of which one is wrong.
     fn is_undecided(&self, collection: CollectionId) -> bool {
         self.audits.of(collection).is_some_and(|audit| matches!(audit.finding, Finding::Undecided { .. }))
     }
@@ -124,7 +125,7 @@ impl Admin {
         self.kept(collection, from).await
     }
 
-    /// What the operator is answered when the decision is durable.
+    /// Answers the operator once the decision is durable.
     async fn kept(&self, collection: CollectionId, from: InstanceId) -> Reply {
         let registry = self.core.registry();
         let (kept, condemned) = {

@@ -1,4 +1,4 @@
-//! `/admin/audit`: what the comparisons of contents have found, and how one is asked for.
+//! `/admin/audit`: the results of comparisons of contents, and how to request one.
 
 use http::Method;
 use serde::Deserialize;
@@ -13,18 +13,18 @@ use crate::ids::{CollectionId, Scope, shown};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use crate::web::{PageRequest, Reply};
 
-/// What an operator asks for.
+/// A request for an audit.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Asked {
-    /// By id, or by name. None: all collections.
+    /// By id or name. None: all collections.
     #[serde(default)]
     collection: Option<String>,
     #[serde(default)]
     tenant: Option<String>,
     #[serde(default)]
     database: Option<String>,
-    /// Whether a copy that is shown to be wrong is made whole.
+    /// Whether to heal a copy that is shown to be wrong.
     #[serde(default)]
     repair: bool,
 }
@@ -65,7 +65,7 @@ impl Admin {
         )
     }
 
-    /// The collection that an operator means: by its id, or by its name in a database.
+    /// Finds the collection that an operator named: by its id, or by its name in a database.
     pub(super) fn collection_named(
         &self,
         text: &str,
@@ -88,7 +88,7 @@ impl Admin {
                 "records_per_second": running.records_per_second,
             })
         });
-        // Before the results: whoever sees that a request has ended also sees what it found.
+        // Read before the results: a reader who sees that a request has ended also sees what it found.
         let finished = self.audits.last_ended();
         let collections: Vec<Value> =
             self.audits.all().iter().map(|(collection, audit)| self.audit_shown(*collection, audit)).collect();

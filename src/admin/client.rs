@@ -1,4 +1,4 @@
-//! The JavaScript client, for pages that load it from the edge they speak to: always the one that fits it.
+//! The JavaScript client, for pages that load it from the edge that they use, so that its version always matches.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
@@ -12,9 +12,9 @@ use crate::chroma::EdgeAnswer;
 use crate::web::{PageRequest, Reply};
 
 const CLIENT: &str = include_str!("../../clients/js/chroma-edge-client.js");
-/// Whose pages may load it as a script: everybody's.
+/// Pages of any origin may load it as a script.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// Browsers ask each time whether it is still the same: it changes with the edge.
+/// Browsers revalidate it each time, because it changes with the edge.
 const FRESHNESS: &str = "no-cache";
 
 static TAG: LazyLock<String> = LazyLock::new(|| {
@@ -26,7 +26,7 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
     tag + "\""
 });
 
-/// The file, or that it has not changed.
+/// Answers with the file, or with 304 if it has not changed.
 pub(super) fn respond(request: &PageRequest) -> Reply {
     if request.method != Method::GET && request.method != Method::HEAD {
         return Reply::wrong_method("GET,HEAD");

@@ -1,14 +1,14 @@
-//! Pages that show every collection: how the board is read for them.
+//! How pages that show every collection read the board.
 
 use crate::coordinator::Core;
 use crate::ids::CollectionId;
 use crate::order::{Board, Collection};
 
-/// Collections that are looked at while the board is locked: writes wait meanwhile.
+/// The most collections to read under one lock of the board, because writes wait meanwhile.
 const AT_ONCE: usize = 256;
 
-/// What is shown of the collections, ordered by id. The board is free in between: what is made or deleted meanwhile may be
-/// missing.
+/// Collects `shown` of every collection, ordered by id. The board is unlocked in between, so collections created or
+/// deleted meanwhile may be missing.
 pub(super) async fn each_collection<T>(core: &Core, mut shown: impl FnMut(&Board, &Collection) -> Option<T>) -> Vec<T> {
     let mut all: Vec<T> = Vec::new();
     let mut after: Option<CollectionId> = None;

@@ -1,6 +1,6 @@
-//! Faults of the edge, lane by lane: what is known of them, which lanes are halted, and that an operator has them forgotten.
+//! Faults of the edge by lane: what is known of them, which lanes are halted, and how an operator clears them.
 //!
-//! A lane that is halted stays so until the next start: its state on the board is not the journal's.
+//! A halted lane stays halted until the next start: clearing the journal's record does not change the board.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::journal::Fault;
 use crate::web::Reply;
 
 impl Admin {
-    /// The lanes that are halted, for `/status`.
+    /// Lists the halted lanes, for `/status`.
     pub(super) fn halted_lanes(&self) -> Vec<Value> {
         self.core.halted().iter().map(|fault| self.shown_fault(fault)).collect()
     }
@@ -34,7 +34,7 @@ impl Admin {
         })
     }
 
-    /// Every lane with faults, and those that are halted without one in the journal.
+    /// Lists every lane with faults, and the halted lanes that have none in the journal.
     pub(super) async fn faults(&self) -> Page {
         let mut faults = match self.core.store().faults().await {
             Ok(faults) => faults,
@@ -46,7 +46,7 @@ impl Admin {
         Page::Json { status: 200, body: json!({ "faults": faults }) }
     }
 
-    /// Forgets a lane's faults: the next start does not halt it. `None`: there is no such lane.
+    /// Clears a lane's faults, so that the next start does not halt it. `None`: the path names no lane.
     pub(super) async fn forget_faults(&self, method: &Method, lane: Option<LaneId>) -> Reply {
         if method != Method::DELETE {
             return Reply::wrong_method("DELETE");

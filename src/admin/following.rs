@@ -1,6 +1,6 @@
-//! What an instance that follows must have: everything but what has just been written.
+//! Which writes an instance must have to count as following: all but the most recent ones.
 //!
-//! Pure: the clock is passed in. Under steady writes there is always one on its way.
+//! Pure: the clock is passed in. Under steady writes, some write is always still in flight.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -8,25 +8,26 @@ use std::time::{Duration, Instant};
 
 use crate::ids::Seq;
 
-/// An instance that follows has every write that was journaled so long ago.
+/// An instance that follows has every write journaled at least this long ago.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where the journal ended lately.
+/// The recent end positions of the journal.
 #[derive(Debug, Default)]
 pub(super) struct Ends(Mutex<VecDeque<(Instant, Seq)>>);
 
 impl Ends {
-    /// It ends here now.
+    /// Records the journal's current end.
     pub fn note(&self, now: Instant, end: Seq) {
         let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.push_back((now, end));
-        // Only the newest of those that are old enough is asked for.
+        // Only the newest of the old enough positions is needed.
         while noted.get(1).is_some_and(|(at, _)| is_old(*at, now)) {
             noted.pop_front();
         }
     }
 
-    /// Where it ended when what an instance that follows must have was written. `None`: nobody looked.
+    /// Returns the position that an instance must have reached to count as following; `None` if no position is old
+    /// enough.
     pub fn to_have(&self, now: Instant) -> Option<Seq> {
         let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         noted.iter().rev().find(|(at, _)| is_old(*at, now)).map(|(_, end)| *end)

@@ -1,6 +1,6 @@
-//! `/admin/foreign`: an operator says that a server with somebody else's data may be wiped (rule R16).
+//! `/admin/foreign`: an operator confirms that a server with foreign data may be wiped (rule R16).
 //!
-//! It decides nothing about the server: whether it may be wiped now is found out by `rejoin/`, and shown in `/status`.
+//! It decides nothing about the server: `rejoin/` decides whether it may be wiped now, and `/status` shows the outcome.
 
 use http::Method;
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use crate::coordinator::ForeignStage;
 use crate::ids::{InstanceId, shown};
 use crate::web::{PageRequest, Reply};
 
-/// What an operator may ask for.
+/// The actions that an operator can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Action {
@@ -23,15 +23,15 @@ enum Action {
 #[derive(Debug, Deserialize)]
 struct Body {
     instance: String,
-    /// The only one: what it costs is said by name.
+    /// The only action; required, so that the request names its consequence.
     #[serde(rename = "action")]
     _action: Action,
-    /// The instance's name once more: what is deleted does not come back.
+    /// The instance's name again, because deleted data cannot be restored.
     confirm: String,
 }
 
 impl Admin {
-    /// What is done about the foreign data on an instance's server; `null` where there are none.
+    /// Shows how far the handling of foreign data on an instance's server is; `null` if there is none.
     pub(super) fn foreign_stage(&self, instance: InstanceId) -> Value {
         let markers = self.core.discovery().markers();
         if markers.foreign(instance).is_none() {
@@ -47,7 +47,7 @@ impl Admin {
         }
     }
 
-    /// Takes the operator's word.
+    /// Handles an operator's confirmation.
     pub(super) fn on_foreign(&self, request: &PageRequest) -> Reply {
         if request.method != Method::POST {
             return Reply::wrong_method("POST");

@@ -1,6 +1,6 @@
-//! `/admin/heal`: what is being healed, and an operator who has it paused or go on.
+//! `/admin/heal`: what is being healed, and how an operator pauses and resumes it.
 //!
-//! It decides nothing: what heals is read from the healer and the board. A pause ends with the process.
+//! It decides nothing: the state is read from the healer and the board. A pause ends with the process.
 
 use http::Method;
 use serde::Deserialize;
@@ -15,7 +15,7 @@ use crate::metrics::Number;
 use crate::order::LaneState;
 use crate::web::{PageRequest, Reply};
 
-/// What an operator may ask for.
+/// The actions that an operator can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Action {
@@ -29,7 +29,7 @@ struct Body {
 }
 
 impl Admin {
-    /// Copies that are being made whole, or could not be and will be tried again.
+    /// Lists the copies that are being healed, and those that failed and will be tried again.
     pub(super) fn healing(&self) -> Vec<Value> {
         self.healing.views().into_iter().map(|view| self.shown_copy(&view)).collect()
     }
@@ -97,12 +97,12 @@ impl Admin {
         })
     }
 
-    /// What heals.
+    /// Shows the state of healing.
     pub(super) fn heal_page(&self) -> Page {
         Page::Json { status: 200, body: self.heal_body() }
     }
 
-    /// Takes the operator's word.
+    /// Handles an operator's request.
     pub(super) fn on_heal(&self, request: &PageRequest) -> Reply {
         if request.method == Method::GET || request.method == Method::HEAD {
             return Reply::from(self.heal_page());
@@ -119,13 +119,13 @@ impl Admin {
             Action::Resume => HealPause::On,
         };
         if self.healing.set_pause(pause) {
-            tracing::info!(?action, "an operator has a word on healing");
+            tracing::info!(?action, "an operator paused or resumed healing");
         }
         Reply::from(self.heal_page())
     }
 }
 
-/// Why the copy is healed.
+/// Returns why the copy is being healed.
 fn why(state: LaneState) -> &'static str {
     match state {
         LaneState::InStep => "it is in step",

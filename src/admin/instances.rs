@@ -1,6 +1,7 @@
-//! `/admin/switchover`, `/admin/drain` and `/admin/undrain`: another primary, and an instance taken out of clients' way.
+//! `/admin/switchover`, `/admin/drain` and `/admin/undrain`: change the primary, and take an instance out of use by
+//! clients.
 //!
-//! It decides how they are asked for and shown. Whether one may begin is the board's, when it ends the coordinator's.
+//! Decides how these are requested and shown. The board decides whether one may begin, the coordinator when it ends.
 
 use std::time::Duration;
 
@@ -18,10 +19,10 @@ use crate::ids::{InstanceId, shown};
 use crate::order::{LastCopies, NotReady};
 use crate::web::{PageRequest, Reply};
 
-/// The longest time after which either may end by itself.
+/// The longest duration after which a switchover or a drain ends by itself.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What a wrong `confirm` is answered.
+/// The error for a wrong `confirm`.
 const CONFIRM: &str = "`confirm` is the name of the instance that is to be drained, or left out";
 
 #[derive(Deserialize)]
@@ -55,7 +56,7 @@ struct UndrainBody {
     instance: String,
 }
 
-/// Why nothing is done.
+/// Why nothing was done.
 struct Refusal {
     status: u16,
     reason: &'static str,
@@ -87,7 +88,7 @@ fn body<T: DeserializeOwned>(request: &PageRequest, expected: &str) -> Result<T,
         .map_err(|error| Refusal::bad("bad_body", format!("Expected {expected}: {error}")))
 }
 
-/// `90s`, `10m`, `2h` or `1d`; at least a second.
+/// Parses `90s`, `10m`, `2h` or `1d`; at least one second.
 fn span(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -129,7 +130,7 @@ fn until(span: Span) -> Option<i64> {
     span.until.map(Timestamp::millis)
 }
 
-/// As `/status` shows it, too.
+/// Shows a drain, here and in `/status`.
 pub(super) fn drain_shown(drain: &Drain) -> Value {
     json!({
         "state": stage(drain),
@@ -139,7 +140,7 @@ pub(super) fn drain_shown(drain: &Drain) -> Value {
     })
 }
 
-/// How far it is, as it is shown.
+/// Returns the name of the drain's stage, as shown.
 pub(super) const fn stage(drain: &Drain) -> &'static str {
     match drain.stage {
         DrainStage::Draining => "draining",
@@ -148,7 +149,7 @@ pub(super) const fn stage(drain: &Drain) -> &'static str {
 }
 
 impl Admin {
-    /// The answer to a request for one of these pages.
+    /// Answers a request for one of these pages.
     pub(super) fn on_instances(&self, request: &PageRequest) -> Reply {
         let reads = request.method == Method::GET || request.method == Method::HEAD;
         match (request.path.as_str(), &request.method) {
@@ -162,7 +163,7 @@ impl Admin {
         }
     }
 
-    /// The switchover that lasts, for `/status`.
+    /// Shows the current switchover, for `/status`.
     pub(super) fn switchover_shown(&self) -> Option<Value> {
         let primary = self.core.board().primary();
         let span = self.core.switchover()?;
@@ -228,7 +229,7 @@ impl Admin {
         Refusal::conflict("last_copy", self.why_last_copy(name, last))
     }
 
-    /// Why it is not drained unless somebody insists.
+    /// Explains why the instance is not drained without confirmation.
     pub(super) fn why_last_copy(&self, name: &str, last: &LastCopies) -> String {
         let what = self.core.describe(last);
         format!("Without {name}, no other instance could serve {what}: add \"confirm\": {name:?} to insist")

@@ -1,18 +1,18 @@
-//! Whether the journal takes writes: one answer for every page that says so.
+//! Whether the journal takes writes: one answer for every page that shows it.
 //!
-//! It decides what counts: the lease, what the last commits have shown, and whether the journal can be read. The journal's
-//! numbers for metrics are here too.
+//! Decides what counts: the lease, the outcome of the last commits, and whether the journal can be read. Also provides
+//! the journal's numbers for metrics.
 
 use std::time::Duration;
 
 use super::Admin;
 use crate::metrics::Number;
 
-/// How long the journal may take to be read: those who ask for a page have limits of their own.
+/// How long reading the journal may take: clients of a page have time limits of their own.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
 impl Admin {
-    /// Why a write would not be taken now. `None`: it would, as far as the journal is concerned.
+    /// Returns why a write would be refused now; `None` if the journal would take it.
     pub(super) async fn journal_refusal(&self) -> Option<String> {
         if let Some(why) = self.known_refusal() {
             return Some(why);
@@ -24,16 +24,16 @@ impl Admin {
         }
     }
 
-    /// Why it would not, as is known without asking the journal.
+    /// Returns why a write would be refused, as far as known without reading the journal.
     fn known_refusal(&self) -> Option<String> {
-        // After a takeover writes are journaled before they may be sent.
+        // After a takeover, writes are journaled before they may be sent.
         if !self.may_send() && self.core.lease().has_begun() {
             return Some("this edge may not write: its lease has ended".to_owned());
         }
         self.core.journal().refusal()
     }
 
-    /// `readable`: whether it has answered just now.
+    /// `readable`: whether the journal could just be read.
     pub(super) fn journal_numbers(&self, readable: bool) -> [(Number, i64); 7] {
         let (stats, capacity) = (self.core.journal().stats(), self.core.capacity());
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);

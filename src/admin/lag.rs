@@ -1,4 +1,4 @@
-//! How far instances are behind in bytes and seconds, and what recovery has to do, for metrics.
+//! How far instances are behind in bytes and seconds, and how much recovery has left to do, for metrics.
 //!
 //! A write's age is that of its transaction in the journal.
 
@@ -12,10 +12,10 @@ use crate::metrics::{Gauges, Number};
 use crate::order::Lag;
 
 impl Admin {
-    /// Fills in what each instance lacks, and since when. Unknown while the journal cannot be read.
+    /// Fills in how much each instance lacks, and since when. Unknown while the journal cannot be read.
     pub(super) async fn set_lags(&self, gauges: &mut Gauges) {
         let registry = self.core.registry();
-        // By name: a reload may change which instances there are.
+        // Keyed by name, because a reload may change the set of instances.
         let lags: BTreeMap<&str, Lag> = {
             let board = self.core.board();
             registry.ids().map(|id| (registry.name(id).as_str(), board.lag(id))).collect()
@@ -45,7 +45,7 @@ impl Admin {
         Some((millis as f64 / 1000.0).max(0.0))
     }
 
-    /// Recovery and second copies.
+    /// The gauges of recovery and of missing second copies.
     pub(super) fn recovery_numbers(&self) -> [(Number, i64); 3] {
         let board = self.core.board();
         [

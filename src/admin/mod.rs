@@ -1,7 +1,7 @@
 //! The edge's own pages: health, status, the journal, mappings, metrics, and transactions (`safety`).
 //!
-//! Every number is read from the board, the registry or the journal when it is asked for (G10); nothing here is
-//! counted on the side.
+//! Every number is read from the board, the registry or the journal at the time of the request (G10). These pages keep
+//! no counts of their own.
 
 mod adopt;
 mod audit;
@@ -57,7 +57,7 @@ use crate::web::{OwnPages, PageAnswer, PageRequest, Reply, no_such_page};
 
 pub use self::standby::StandbyPages;
 
-/// The edge's own pages, and the rooms that they read.
+/// The edge's own pages, and the rooms that they read from.
 pub struct Admin {
     core: Arc<Core>,
     admission: Arc<Admission>,
@@ -86,7 +86,7 @@ enum Page {
         content_type: &'static str,
         body: Vec<u8>,
     },
-    /// The path is a page's, the method is not.
+    /// The page exists, but does not support the method.
     MethodNotAllowed,
 }
 
@@ -94,12 +94,12 @@ enum Page {
 #[derive(Clone)]
 pub struct Listeners {
     pub hub: Arc<Hub>,
-    /// The webhook's numbers, if there is one.
+    /// The webhook's gauges, if one is configured.
     pub webhook: Option<Arc<WebhookGauges>>,
 }
 
 impl Admin {
-    /// The pages over these rooms.
+    /// Builds the pages over these rooms.
     pub fn new(
         (core, admission, health): (Arc<Core>, Arc<Admission>, Arc<Health>),
         listeners: Listeners,
@@ -131,16 +131,16 @@ impl Admin {
     }
 }
 
-/// Where another primary is asked for.
+/// The page that changes the primary.
 const SWITCHOVER: &str = "/admin/switchover";
-/// Where a drain is asked for.
+/// The page that drains an instance.
 const DRAIN: &str = "/admin/drain";
-/// Where its end is asked for.
+/// The page that ends a drain.
 const UNDRAIN: &str = "/admin/undrain";
-/// Where faults are listed.
+/// The page that lists faults.
 const FAULTS: &str = "/admin/faults";
 
-/// The lane whose faults this path names, if it names faults: `Some(None)` if no lane is called so.
+/// Parses the lane from a path below `FAULTS`: `Some(None)` if the name is not a lane's, `None` for any other path.
 fn lane_of_faults(path: &str) -> Option<Option<LaneId>> {
     let lane = path.strip_prefix(FAULTS)?.strip_prefix('/')?;
     Some(lane.parse().ok())
@@ -168,7 +168,7 @@ impl OwnPages for Admin {
 }
 
 impl Admin {
-    /// The page, by a method that it has.
+    /// Answers with the page; the method is one that the page supports.
     async fn reply(&self, route: &Route, request: &PageRequest) -> Result<Reply, Refusal> {
         let (earlier, path) = (&self.earlier, &request.path);
         let page = |body: Value| Reply::json(200, body.to_string());
@@ -211,7 +211,7 @@ impl Admin {
             PageId::Scalability => page(earlier.scalability()),
             PageId::Button => earlier.press(path, self.pending_now()).await?,
             PageId::Reload => reload::respond(self.reload.as_ref(), request).await,
-            // Answered by their rooms.
+            // Handled in `respond`.
             PageId::Safety | PageId::Dashboard => no_such_page().into(),
         })
     }

@@ -1,11 +1,11 @@
-//! What the pages need of the configuration. It decides nothing.
+//! The configuration values that the pages use. It decides nothing.
 
 use std::time::Duration;
 
 use crate::auth::Protection;
 use crate::web::{KeyHeaders, ResetPolicy};
 
-/// Where the journal is kept.
+/// Which database holds the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
     Sqlite,
@@ -13,7 +13,7 @@ pub enum StoreKind {
 }
 
 impl StoreKind {
-    /// As shown.
+    /// The name shown on pages.
     pub const fn as_str(self) -> &'static str {
         match self {
             StoreKind::Sqlite => "sqlite",
@@ -22,47 +22,47 @@ impl StoreKind {
     }
 }
 
-/// What the pages need of the configuration.
+/// The configuration values that the pages use.
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
-    /// Between two runs of recovery when nothing has changed.
+    /// The pause between two runs of recovery when nothing has changed.
     pub recovery_interval: Duration,
     pub store: StoreKind,
-    /// Which request headers bring the client's own id of an operation.
+    /// The request headers that carry the client's own id of an operation.
     pub key_headers: KeyHeaders,
     /// How long a cleanup leaves ids that a client may repeat.
     pub keep_ids: Duration,
     /// Dashboards that may be open at once.
     pub dashboards: usize,
-    /// Requests a second that one client may make; 0: any number.
+    /// Requests per second that one client may make; 0: no limit.
     pub client_rate: u32,
     pub earlier: EarlierOptions,
 }
 
-/// What the pages in an earlier system's names need of the configuration.
+/// The configuration values for the pages in an earlier system's names.
 #[derive(Clone, Debug)]
 pub struct EarlierOptions {
-    /// `MAX_MEMORY_MB`: what request bodies may take together.
+    /// `MAX_MEMORY_MB`: the total size of request bodies in memory.
     pub buffered_bytes: usize,
     /// `MAX_WORKERS`.
     pub workers: usize,
-    /// `DEFAULT_BATCH_SIZE`, and `MAX_BATCH_SIZE`, which lowers it: documents in one merged request.
+    /// `DEFAULT_BATCH_SIZE`, or `MAX_BATCH_SIZE` if that is lower: documents in one merged request.
     pub merge_documents: u32,
     /// `REQUEST_TIMEOUT`.
     pub request_timeout: Duration,
     /// How long finished transactions are kept.
     pub retention: Duration,
-    /// `ENABLE_CONNECTION_POOLING`; the most idle connections that are kept.
+    /// `ENABLE_CONNECTION_POOLING`; the most idle connections to keep.
     pub kept_connections: Option<usize>,
     /// `ENABLE_GRANULAR_LOCKING`.
     pub lanes: Lanes,
     /// Collections that no client may delete.
     pub protection: Protection,
-    /// Whether everything may be reset.
+    /// Whether a reset is allowed.
     pub reset: ResetPolicy,
 }
 
-/// Whether record writes of different collections go to an instance side by side.
+/// Whether record writes of different collections go to an instance concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lanes {
     SideBySide,

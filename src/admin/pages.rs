@@ -1,4 +1,4 @@
-//! What each page says.
+//! The content of each page.
 
 use serde_json::{Value, json};
 
@@ -16,10 +16,10 @@ use crate::order::{Board, Collection, LaneState, LaneView};
 use crate::proxy::Objects;
 use crate::traces::{self, Tracer};
 
-/// Collections that a list on a page names at most; its count says how many there are.
+/// The most collections that a list on a page names; its count gives the total.
 const SHOWN_COLLECTIONS: usize = 100;
 
-/// The board at one moment.
+/// A snapshot of the board.
 pub(super) struct Picture {
     pub lanes: Vec<LaneView>,
     pub collections: usize,
@@ -55,10 +55,10 @@ impl Admin {
         Picture { lanes: board.lane_views(), collections, entries: board.entries() }
     }
 
-    /// Ready to serve: some instance may be sent to. 503 if none. `degraded` while an instance is away, while some
-    /// collection has no second copy in step, while a lane is halted, or while the journal takes no writes: reads are served.
-    /// One instance that is configured alone is what was asked for, hence `healthy`: `redundancy` says that nothing is kept
-    /// twice.
+    /// The health of the edge. 503 if no instance is in use. `degraded` while an instance is not in use, while a
+    /// collection has no second copy in step, while a lane is halted, or while the journal takes no writes: reads are
+    /// still served. A single configured instance is a choice of the operator, hence `healthy`; `redundancy` reports
+    /// that nothing is kept twice.
     pub(super) async fn health(&self) -> Page {
         let journal_writable = self.journal_refusal().await.is_none();
         let registry = self.core.registry();
@@ -131,7 +131,7 @@ impl Admin {
         })
     }
 
-    /// Servers that are not supported, a line for each.
+    /// Returns one line for each unsupported server.
     fn unsupported(&self) -> Vec<String> {
         let registry = self.core.registry();
         let why = |id: InstanceId| self.core.discovery().servers().why_unsupported(id);
@@ -188,17 +188,17 @@ impl Admin {
         Pending { all: picture.pending(), in_reach: here.map(|id| picture.behind(id)).sum() }
     }
 
-    /// Writes that some instance in step has yet to apply.
+    /// Counts the writes that some instance in step has yet to apply.
     pub(super) fn pending_now(&self) -> u64 {
         self.picture().pending()
     }
 
-    /// For whom the journal is kept over its limit.
+    /// Returns the instance for which the journal is kept beyond its limit.
     fn held_back_by(&self) -> Option<String> {
         self.core.capacity().held_back_by.map(|instance| instance.to_string())
     }
 
-    /// Collections that one server alone holds, or none: how many, and the first of them.
+    /// Returns how many collections have at most one copy in step, and the first of them.
     fn without_second_copy(&self) -> Value {
         let board = self.core.board();
         let (count, shown_here) = board.without_second_copy(SHOWN_COLLECTIONS);
@@ -210,7 +210,7 @@ impl Admin {
         json!({ "count": count, "first": first })
     }
 
-    /// Collections that are not served from some instance, and where.
+    /// Lists each collection and instance where the collection is not served.
     fn diverged(&self, picture: &Picture) -> Vec<Value> {
         let registry = self.core.registry();
         let board = self.core.board();
@@ -301,7 +301,7 @@ impl Admin {
         })
     }
 
-    /// What requests may hold, and how many one client may make.
+    /// The limits on merged requests and on the request rate of one client.
     fn batch_numbers(&self) -> [(Number, i64); 5] {
         let (batches, sync) = (self.core.board().batches(), self.core.sync_numbers().counts());
         let (options, count) = (self.options.get(), |value: u64| i64::try_from(value).unwrap_or(i64::MAX));
@@ -314,7 +314,7 @@ impl Admin {
         ]
     }
 
-    /// What was done about copies, and found about them.
+    /// Counters of healed and audited copies.
     fn copy_numbers(&self) -> [(Number, i64); 9] {
         let healed = self.healing.totals();
         let [audited, condemned, differing] = self.audits.totals();
@@ -411,7 +411,7 @@ impl Admin {
                     .push((Number::WebhookPending, count(last.get().saturating_sub(webhook.through().get()))));
             }
         }
-        // Unreadable: the last known values stay, and `journal_readable` says so.
+        // If the journal cannot be read, the last known values stay, and `journal_readable` is 0.
         if let Ok(totals) = totals {
             gauges.numbers.push((Number::JournalBytes, count(totals.bytes)));
             let of = |status: Status| totals.by_status.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);

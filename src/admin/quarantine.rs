@@ -1,7 +1,7 @@
-//! `/admin/quarantine`: what is a suspect, what is quarantined, and what an operator may do about it (rule R13).
+//! `/admin/quarantine`: suspects, quarantined requests, and what an operator can do about them (rule R13).
 //!
-//! It decides no quarantine: those of writes are the board's, those of reads the proxy's. A write that is sent again is a
-//! new transaction at its lane's end: in its old place an old delete would remove newer records.
+//! It decides no quarantine: the board decides those of writes, the proxy those of reads. A write that is sent again
+//! becomes a new transaction at the end of its lane: in its old place, an old delete would remove newer records.
 
 use std::sync::Arc;
 
@@ -22,15 +22,15 @@ use crate::order::{Case, CaseState, Input, Kind, LaneState, Profile, Vouching};
 use crate::proxy::{Guard, Policy, read_case};
 use crate::web::{PageRequest, Reply};
 
-/// What an operator may ask for.
+/// The actions that an operator can request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Action {
-    /// Executed again, as a new transaction at the lane's end; its class is allowed again.
+    /// Execute the write again, as a new transaction at the end of its lane, and allow its class again.
     Retry,
-    /// Given up; its class is allowed again.
+    /// Give the write up, and allow its class again.
     Discard,
-    /// As discarded; and a copy that it cost, and that is not made anew yet, is compared instead.
+    /// As `Discard`; a copy that the write cost, and that is not healed yet, is compared instead of replaced.
     Lift,
 }
 
@@ -59,12 +59,12 @@ fn done(id: &str, action: Action, again: Option<TransactionId>) -> Reply {
     Reply::json(200, body.to_string())
 }
 
-/// The quarantined write as it is journaled again.
+/// Builds the new transaction for a quarantined write.
 fn again(row: &QuarantineRow, request: Request, lane: LaneId) -> Draft {
     let transaction_id = TransactionId::random();
     let tenant = row.transaction.client_key.as_ref().map(|key| key.tenant.clone()).unwrap_or_default();
     let fingerprint = row.transaction.client_key.as_ref().map(|key| key.fingerprint).unwrap_or_default();
-    // A limited delete whose ids are known deletes these, and no others.
+    // A limited delete whose ids are already resolved deletes exactly these.
     let kind = match (request.profile.kind, request.resolved) {
         (Kind::DeleteLimited, Resolution::Resolved) => Kind::Delete,
         (kind, _) => kind,
@@ -87,11 +87,11 @@ fn again(row: &QuarantineRow, request: Request, lane: LaneId) -> Draft {
     }
 }
 
-/// How much is held back.
+/// How many requests are quarantined or suspect.
 pub(super) struct Counts {
     pub writes: usize,
     pub reads: usize,
-    /// Classes of reads of which it is not known yet.
+    /// Classes of reads that are not decided yet.
     pub suspect_reads: usize,
     pub suspect_writes: usize,
 }
@@ -113,7 +113,7 @@ impl Admin {
         Counts { writes, reads, suspect_reads: cases.len() - reads, suspect_writes }
     }
 
-    /// Everything that is held back.
+    /// Lists all suspects and quarantined requests.
     pub(super) async fn quarantine(&self) -> Page {
         let reads: Vec<Value> = self.vouch.cases().iter().map(|case| self.read_shown(case)).collect();
         match self.core.store().quarantines().await {
@@ -129,7 +129,7 @@ impl Admin {
         }
     }
 
-    /// Writes of which it is not known yet.
+    /// Lists the writes that are not decided yet.
     fn suspects_shown(&self) -> Vec<Value> {
         let board = self.core.board();
         let shown = |(lane, seq, instance): (LaneId, Seq, InstanceId)| {
@@ -149,7 +149,7 @@ impl Admin {
         let collection = self.collection_of(transaction);
         let lost = collection.map(|collection| self.lost_copies(collection)).unwrap_or_default();
         let instances: Vec<_> = lost.into_iter().map(|id| self.core.registry().name(id).as_str()).collect();
-        // The board is locked for the look-up only: what follows asks it again.
+        // The board is locked only for the lookup.
         let name = {
             let board = self.core.board();
             collection.and_then(|id| board.catalog().get(id)).map(|known| shown(&known.name).into_owned())
@@ -169,7 +169,7 @@ impl Admin {
         })
     }
 
-    /// The collection that the write was to, or about.
+    /// Returns the collection that the write was sent to or was about.
     fn collection_of(&self, transaction: &TransactionRow) -> Option<CollectionId> {
         match transaction.lane? {
             LaneId::Records(collection) => Some(collection),
@@ -177,7 +177,7 @@ impl Admin {
         }
     }
 
-    /// The instances whose copy of the collection is not read, because they died of a write to it.
+    /// Returns the instances whose copy of the collection is quarantined because they died of a write to it.
     fn lost_copies(&self, collection: CollectionId) -> Vec<InstanceId> {
         let board = self.core.board();
         let lost = |id: &InstanceId| board.state_of(collection, *id) == LaneState::Quarantined;
@@ -206,7 +206,7 @@ impl Admin {
         })
     }
 
-    /// What is done about one of them.
+    /// Performs an operator's action on one suspect or quarantined request.
     pub(super) async fn on_quarantined(&self, id: &str, request: &PageRequest) -> Reply {
         if request.method != Method::POST {
             return Reply::wrong_method("POST");
@@ -254,12 +254,12 @@ impl Admin {
         done(&id, action, new)
     }
 
-    /// Journals it again. It is lifted in the same commit, so that it is lost by no refusal and by no crash: until then it stays
-    /// quarantined.
+    /// Journals the write again and lifts its quarantine in the same commit, so that neither a refusal nor a crash can
+    /// lose it: until that commit it stays quarantined.
     async fn send_again(&self, row: &QuarantineRow, lane: LaneId, page: &PageRequest) -> Result<TransactionId, Reply> {
         let (draft, guard) = self.same_write(row, lane, page).await?;
         let new = draft.transaction_id;
-        // What it would delete may have changed since it was judged, as for every other write.
+        // As for every other write, the records that it would delete may have changed since it was judged.
         let (judge, refusal) = guard.and_then(|guard| guard.at_its_place(&self.core)).unzip();
         let judge = self.while_quarantined(lane, row.transaction.seq, judge);
         self.core.journal().append_judged(draft, Some(judge)).await.map_err(|error| {
@@ -269,7 +269,8 @@ impl Admin {
         Ok(new)
     }
 
-    /// At its place in the order nobody else has dealt with it: two operators who send it again send it once.
+    /// Checks, at the write's place in the order, that nobody else has dealt with it: if two operators send it again,
+    /// it is sent once.
     fn while_quarantined(&self, lane: LaneId, seq: Seq, judge: Option<Judge>) -> Judge {
         let core = Arc::clone(&self.core);
         Box::new(move || {
@@ -289,8 +290,8 @@ impl Admin {
         }
     }
 
-    /// The same write as a new transaction. It is not vouched for, whatever has succeeded since; and it is judged anew: what it
-    /// deletes or renames may be protected by now.
+    /// Builds the same write as a new transaction. It is not vouched for, whatever has succeeded since. It is judged
+    /// again, because the collection that it deletes or renames may be protected by now.
     async fn same_write(
         &self,
         row: &QuarantineRow,

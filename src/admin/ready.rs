@@ -1,7 +1,7 @@
 //! `/health/live` and `/health/ready`, for orchestrators.
 //!
-//! Live: the process serves; if not, it is to be restarted. Ready: it would take a write now; if not, it may still serve
-//! reads, which `/health` says. A standby is live and not ready.
+//! Live: the process serves; if not, it should be restarted. Ready: it would take a write now; if not, it may still
+//! serve reads, which `/health` shows. A standby is live but not ready.
 
 use std::time::Instant;
 
@@ -9,12 +9,12 @@ use serde_json::json;
 
 use super::{Admin, Page};
 
-/// The process serves.
+/// The answer of a live process.
 pub(super) fn live(started: Instant) -> Page {
     Page::Json { status: 200, body: json!({ "status": "live", "uptime_seconds": started.elapsed().as_secs() }) }
 }
 
-/// No write would be taken, for this reason.
+/// The answer of an edge that would not take a write, with the reason.
 pub(super) fn not_ready(status: &str, why: &str) -> Page {
     Page::Json { status: 503, body: json!({ "status": status, "why": why }) }
 }
@@ -25,7 +25,7 @@ impl Admin {
         live(self.started)
     }
 
-    /// Whether a write would be taken.
+    /// Answers whether the edge would take a write.
     pub(super) async fn ready(&self) -> Page {
         let registry = self.core.registry();
         let why = if !self.may_send() {

@@ -1,6 +1,6 @@
-//! `/admin/reload` and `/admin/upgrade`: the configuration is read again, and the process restarted in place.
+//! `/admin/reload` and `/admin/upgrade`: read the configuration again, and restart the process in place.
 //!
-//! It decides how that is asked for, and how the outcome is shown. What a reload or a restart may do is the server's.
+//! Decides how these are requested and how the outcome is shown. The server decides what a reload or a restart may do.
 
 use async_trait::async_trait;
 use http::Method;
@@ -11,14 +11,14 @@ use super::refused::{refused, word};
 use crate::chroma::ErrorName;
 use crate::web::{PageRequest, Reply};
 
-/// Where it is asked for.
+/// The page that reloads the configuration.
 pub(super) const PATH: &str = "/admin/reload";
-/// Where a restart in place is asked for.
+/// The page that restarts the process in place.
 pub(super) const UPGRADE: &str = "/admin/upgrade";
-/// The largest body of such a request.
+/// The largest body of a request to either page.
 const BODY_BYTES: usize = 4096;
 
-/// A value that has changed. Secret ones are not in it.
+/// A changed value. Secret values are not included.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     pub key: String,
@@ -30,52 +30,52 @@ pub struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restart {
     Never,
-    /// If other instances are configured, or another order, and no other key needs it.
+    /// If the set or the order of the configured instances changed, and no other key needs a restart.
     ForInstances,
-    /// If a changed key needs it.
+    /// If a changed key needs a restart.
     IfNeeded,
-    /// In any case: the program may be another one.
+    /// Always: the program itself may have changed.
     Always,
 }
 
-/// What is asked for.
+/// A request to reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
     pub restart: Restart,
-    /// Instances that may be taken out although nobody else holds what they hold.
+    /// Instances that may be removed even if no other instance holds their data.
     pub confirm: Vec<String>,
 }
 
 impl Ask {
-    /// Without a word about instances.
+    /// Creates a request that confirms no instances.
     pub const fn with(restart: Restart) -> Ask {
         Ask { restart, confirm: Vec::new() }
     }
 }
 
-/// What is done about the process.
+/// What happens to the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Process {
     #[default]
     GoesOn,
-    /// It is about to be replaced, in place.
+    /// The process is about to be replaced, in place.
     Restarts,
 }
 
-/// What a reload has changed, or what is different once the process has been replaced.
+/// What a reload has changed, or what will be different once the process is replaced.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Reloaded {
     pub process: Process,
     pub changed: Vec<Change>,
-    /// An instance's name as the key, and its addresses.
+    /// The key is the instance's name, the values are its addresses.
     pub readdressed: Vec<Change>,
     pub added: Vec<String>,
     pub removed: Vec<String>,
-    /// All instances, if they have another order.
+    /// All instances, if their order changed.
     pub reordered: Option<Vec<String>>,
 }
 
-/// Why a reload has changed nothing.
+/// The reason why a reload changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReloadRefusal {
     #[error("this edge is configured by its environment alone, which cannot change while it runs: restart it")]
@@ -91,10 +91,10 @@ pub enum ReloadRefusal {
     NeedsRestart(Vec<String>),
     #[error("this edge does not listen yet")]
     NotListening,
-    /// Somebody has to insist.
+    /// Needs an operator's confirmation.
     #[error("{0}")]
     LastCopy(String),
-    /// The program or the configuration would not start.
+    /// The new program or configuration would not start.
     #[error("nothing is stopped: {0}")]
     CannotStart(String),
 }
@@ -113,7 +113,7 @@ impl ReloadRefusal {
         }
     }
 
-    /// For programs.
+    /// Returns the reason code for programs.
     pub const fn reason(&self) -> &'static str {
         match self {
             ReloadRefusal::NoFile => "no_file",
@@ -131,10 +131,10 @@ impl ReloadRefusal {
 /// Reads the configuration again.
 #[async_trait]
 pub trait Reload: Send + Sync + 'static {
-    /// All of the new configuration takes effect, or nothing of it.
+    /// Applies all of the new configuration, or nothing.
     ///
     /// # Errors
-    /// Why nothing has changed.
+    /// The reason why nothing changed.
     async fn reload(&self, ask: Ask) -> Result<Reloaded, ReloadRefusal>;
 }
 
@@ -168,7 +168,7 @@ struct Body {
     confirm: Option<Names>,
 }
 
-/// Whether this path is one of the two pages.
+/// Returns whether this path is one of the two pages.
 pub(super) fn takes(path: &str) -> bool {
     path == PATH || path == UPGRADE
 }
@@ -177,7 +177,7 @@ pub(super) fn body_bytes(method: &Method) -> usize {
     if *method == Method::POST { BODY_BYTES } else { 0 }
 }
 
-/// A slip must not pass for a request without it.
+/// Parses the request strictly: a misspelled field must not count as absent.
 fn asked(request: &PageRequest) -> Result<Ask, String> {
     if !request.query.is_empty() {
         return Err("There is no query".to_owned());

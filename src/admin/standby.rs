@@ -1,4 +1,4 @@
-//! The pages of an edge that stands by. No load balancer sends clients to it: its health is 503.
+//! The pages of a standby. Its health is 503, so that no load balancer sends clients to it.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,7 +30,7 @@ pub struct StandbyPages {
 }
 
 impl StandbyPages {
-    /// The pages of an edge that waits for what `standby` says.
+    /// Builds the pages of an edge that waits for the reason in `standby`.
     pub fn new(standby: Arc<StandbyState>, store: StoreKind, reload: Arc<dyn Reload>) -> StandbyPages {
         StandbyPages { standby, store, started: clock::now(), reload, observer: Observer::default() }
     }

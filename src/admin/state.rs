@@ -1,4 +1,4 @@
-//! How an instance is, in a word.
+//! The state of an instance, in one word.
 
 use super::pages::Picture;
 use super::{Admin, instances};
@@ -7,13 +7,13 @@ use crate::ids::InstanceId;
 use crate::instance::Phase;
 
 impl Admin {
-    /// Notes where the journal ends.
+    /// Records the journal's current end.
     pub(super) fn note_end(&self) {
         let end = self.core.board().last();
         self.ends.note(clock::now(), end);
     }
 
-    /// How it is, in a word.
+    /// Returns the state of the instance, in one word.
     pub(super) fn state_of(&self, id: InstanceId, picture: &Picture) -> &'static str {
         let is_foreign = self.core.discovery().markers().foreign(id).is_some();
         match (self.core.registry().phase(id), self.core.drain_of(id)) {
@@ -24,7 +24,7 @@ impl Admin {
         }
     }
 
-    /// Whether it lacks a write that was there when it returned, or one that has been there for some time.
+    /// Returns whether the instance lacks a write that existed when it returned, or one that is no longer recent.
     fn catches_up(&self, id: InstanceId) -> bool {
         let to_have = self.ends.to_have(clock::now());
         let board = self.core.board();

@@ -1,12 +1,13 @@
-//! Every page of the edge's own: its path, the methods that it has, how much of a body it takes.
+//! The table of the edge's own pages: path, methods, and the largest request body.
 //!
-//! This table alone decides which requests are answered by a page: a page that it lacks does not exist, and each that it
-//! has is described in `openapi/pages.json` (a test compares the two). What a page says is decided elsewhere.
+//! This table alone decides which requests are answered by a page. A page that is missing here does not exist, and
+//! every page here is described in `openapi/pages.json` (a test compares the two). What a page contains is decided
+//! elsewhere.
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-/// A page. Those of transactions are told apart in `safety/`.
+/// A page. `safety/` distinguishes the pages about transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PageId {
     Health,
@@ -45,15 +46,15 @@ pub(super) enum PageId {
     Dashboard,
 }
 
-/// A page's place in the table.
+/// A page's row in the table.
 #[derive(Debug)]
 pub(super) struct Route {
-    /// A segment in braces stands for any one segment.
+    /// A segment in braces matches any one segment.
     pub template: &'static str,
     pub page: PageId,
-    /// As in the header `Allow`.
+    /// In the format of the header `Allow`.
     pub methods: &'static str,
-    /// The largest body of a POST.
+    /// The largest request body of a POST.
     body: usize,
 }
 
@@ -128,18 +129,18 @@ pub(super) const ROUTES: &[Route] = &[
     page("/dashboard/live", PageId::Dashboard, READ, NONE),
 ];
 
-/// The page at this path.
+/// Returns the row for this path.
 pub(super) fn at(path: &str) -> Option<&'static Route> {
     ROUTES.iter().find(|route| route.matches(path))
 }
 
 impl Route {
-    /// Whether the page has this method.
+    /// Returns whether the page supports this method.
     pub(super) fn allows(&self, method: &Method) -> bool {
         self.methods.split(',').any(|one| one == method.as_str())
     }
 
-    /// How much of a body a request with this method may have.
+    /// Returns the largest body that a request with this method may have.
     pub(super) fn body_bytes(&self, method: &Method) -> usize {
         if *method == Method::POST && self.allows(method) { self.body } else { 0 }
     }
@@ -155,7 +156,7 @@ impl Route {
         }
     }
 
-    /// What stands in the path where the template has braces, decoded.
+    /// Returns the segment of the path that matches the template's braces, decoded.
     pub(super) fn parameter(&self, path: &str) -> String {
         let segments = self.template.split('/').zip(path.split('/'));
         let found = segments.filter(|(ours, _)| ours.starts_with('{')).map(|(_, theirs)| theirs).next();
@@ -185,7 +186,7 @@ mod tests {
         }
     }
 
-    /// A page without a role would be answered 404.
+    /// A page without a role would be answered with 404.
     #[test]
     fn every_method_of_every_page_has_a_role_of_its_own_and_no_other_has() {
         let method = |one: &'static str| Some(one).filter(|one| *one != "HEAD");

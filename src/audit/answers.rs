@@ -1,4 +1,5 @@
-//! Whether a copy answers queries. A damaged index shows in nothing else: records, counts and heartbeats are well.
+//! Checks whether a copy answers queries. A damaged index shows in nothing else: records, counts and heartbeats are
+//! fine.
 
 use http::Method;
 use serde::Deserialize;
@@ -9,15 +10,15 @@ use crate::chroma::{self, Call, Class};
 use crate::heal::Place;
 use crate::instance::Answer;
 
-/// What a copy makes of a query for one of its own records.
+/// How a copy answers a query for one of its own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answers {
     Yes,
-    /// It has no record to ask for: that proves nothing.
+    /// It has no record to query for, which proves nothing.
     Empty,
-    /// It fails, and says this.
+    /// It fails, with this error.
     Fails(String),
-    /// It could not be asked.
+    /// It could not be queried, for this reason.
     Unknown(String),
 }
 
@@ -27,7 +28,7 @@ struct Sample<'a> {
     embeddings: Vec<Option<&'a RawValue>>,
 }
 
-/// Asks the copy for the neighbour of one of its own records.
+/// Queries the copy for the nearest neighbor of one of its own records.
 pub(super) async fn to_a_query(copy: &Place<'_>) -> Answers {
     match asked(copy).await {
         Ok(answers) => answers,
@@ -38,7 +39,7 @@ pub(super) async fn to_a_query(copy: &Place<'_>) -> Answers {
 async fn asked(copy: &Place<'_>) -> Result<Answers, String> {
     let get = format!("{}/get", copy.path);
     let found = copy.read(Method::POST, get, json!({ "limit": 1, "include": ["embeddings"] })).await?;
-    // What is not in the index yet is put into it for a get, too.
+    // A get also adds to the index what is not in it yet, so it can fail, too.
     if let Some(failed) = failed(&found) {
         return Ok(failed);
     }
@@ -49,7 +50,8 @@ async fn asked(copy: &Place<'_>) -> Result<Answers, String> {
     Ok(failed(&answer).unwrap_or(Answers::Yes))
 }
 
-/// What an answer that is none says of the copy. What passes by itself, and what the whole server suffers from, say nothing.
+/// Returns what a failure shows about the copy. Failures that pass by themselves, or that affect the whole server, show
+/// nothing.
 fn failed(answer: &Answer) -> Option<Answers> {
     match chroma::classify(Call::RecordRead, answer.status, &answer.body) {
         Class::Applied => None,

@@ -1,8 +1,8 @@
 //! Compares what two instances hold of one collection, record by record, while clients write.
 //!
-//! A record that differs may be one that an entry has reached on one instance only. A difference counts if it is still
-//! there when both instances have executed everything up to one position, and no later entry touches the record. It
-//! decides what differs, never which copy is wrong.
+//! A record may differ because an entry has reached it on one instance only. A difference counts if it remains when
+//! both instances have executed everything up to one position, and no later entry touches the record. This file decides
+//! what differs, never which copy is wrong.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
@@ -15,25 +15,26 @@ use crate::heal::{Embeddings, NAMED, PAGE_IDS, Place, Record, Shown};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use crate::order::{Kind, LaneState};
 
-/// So many differing records are looked at again; a comparison that finds more ends there.
+/// The most differing records that are examined again. A comparison that finds more ends there.
 const MOST: usize = 1_000;
-/// More records than these that were written meanwhile are not looked at again: it is compared another time.
+/// The most records written meanwhile that are examined again. If there are more, the collection is compared another
+/// time.
 const MOST_TOUCHED: usize = 100_000;
-/// Records that are compared at once while clients use the instances.
+/// How many records are compared at once while clients use the instances.
 const BESIDE_CLIENTS: usize = 100;
-/// How often differing records are looked at again while the lane moves.
+/// How many times differing records are examined again while the lane moves.
 const ROUNDS: usize = 8;
 /// How long both instances may take to execute everything up to a position.
 const CATCH_UP: Duration = Duration::from_secs(30);
-/// Between two looks at how far they are.
+/// The pause between two checks of how far they are.
 const MOMENT: Duration = Duration::from_millis(20);
-/// Entries that are read from the journal at once.
+/// How many entries are read from the journal at once.
 const ENTRIES: u32 = 8;
 
 /// One copy.
 pub(super) struct Side<'a> {
     pub instance: InstanceId,
-    /// Its id there: another one is another copy.
+    /// The collection's id on the instance. Another id is another copy.
     pub mapped: InstanceCollectionId,
     pub place: Place<'a>,
 }
@@ -53,7 +54,7 @@ pub(super) struct Difference {
     pub shown: [Option<Record>; 2],
 }
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Debug)]
 pub(super) enum Compared {
     Equal {
@@ -61,7 +62,7 @@ pub(super) enum Compared {
     },
     /// These records differ at this position of the lane.
     Different(Vec<Difference>, Seq),
-    /// More than can be looked at one by one seem to differ.
+    /// More records seem to differ than can be examined one by one.
     TooMany,
     /// The same records, in another order.
     OrderDiffers,
@@ -87,7 +88,7 @@ impl Pair<'_> {
         let mut suspects = BTreeSet::new();
         let (records, scanned) = self.scan(pace, compared, &mut suspects).await?;
         let truncated = scanned == Scanned::InPart;
-        // What was written meanwhile may have been compared before it was, or not at all.
+        // Records written meanwhile may have been compared before they were written, or not at all.
         suspects.extend(self.touched_after(begun).await?.ids);
         let suspects: Vec<String> = suspects.into_iter().collect();
         for some in suspects.chunks(MOST) {
@@ -110,14 +111,14 @@ impl Pair<'_> {
         self.sides.iter().any(|side| side.place.is_busy())
     }
 
-    /// Up to here both have executed everything.
+    /// Returns the position up to which both instances have executed everything.
     fn executed_by_both(&self) -> Seq {
         let board = self.core.board();
         let covered = self.sides.iter().map(|side| board.covered(self.lane(), side.instance));
         covered.min().unwrap_or(Seq::ZERO)
     }
 
-    /// Whether both still follow the lane.
+    /// Checks that both instances still follow the lane with the same copy.
     fn stands(&self) -> Result<(), String> {
         let in_use = self.sides.iter().all(|side| self.core.is_in_use(side.instance));
         let board = self.core.board();
@@ -128,7 +129,8 @@ impl Pair<'_> {
         if in_use && self.sides.iter().all(follows) { Ok(()) } else { Err("an instance has left meanwhile".to_owned()) }
     }
 
-    /// Notes each record that seems to differ. How many there are. What is added meanwhile was touched, and is compared later.
+    /// Notes each record that seems to differ. Returns how many records were compared. Records added meanwhile count as
+    /// touched, and are compared later.
     async fn scan(
         &self,
         pace: Pace,
@@ -144,7 +146,7 @@ impl Pair<'_> {
             let (own, other) = (own?, other?);
             let mut rest = own.as_slice();
             while !rest.is_empty() {
-                // A client's request waits for one part at the most.
+                // A client's request waits for one part at most.
                 let part = if self.is_busy() { BESIDE_CLIENTS } else { NAMED };
                 let (ids, others) = rest.split_at(part.min(rest.len()));
                 rest = others;
@@ -165,18 +167,18 @@ impl Pair<'_> {
             if (own.len() < PAGE_IDS && other.len() < PAGE_IDS) || offset > enough {
                 return Ok((offset as u64, scanned));
             }
-            // The other one has more: its next ids are looked at as well.
+            // The other copy has more: its next ids are examined as well.
             offset += if own.is_empty() { other.len() } else { 0 };
         }
     }
 
-    /// Those of these records that the two show differently now.
+    /// Returns those of these records that the two copies show differently now.
     async fn differing(&self, ids: &[String]) -> Result<Vec<Difference>, String> {
         let [ours, theirs] = &self.sides;
         let (own, other) = tokio::join!(shown(&ours.place, ids), shown(&theirs.place, ids));
         let (own, other) = (own?, other?);
-        // Two servers of one version say the same in the same words. The ids are read nevertheless: what says something
-        // else altogether, of both, is no answer.
+        // Two servers of one version show equal records in equal bytes. The ids are read all the same: two equal bodies
+        // may both be invalid.
         if own == other {
             return own.iter().try_for_each(|part| part.ids().map(drop)).map(|()| Vec::new());
         }
@@ -200,7 +202,7 @@ impl Pair<'_> {
         Ok(ids.iter().filter(|id| !existing.contains(*id)).take(MOST + 1).cloned().collect())
     }
 
-    /// The suspects that differ at one position, and that position. `None`: none does.
+    /// Returns the suspects that differ at one position, and that position, or `None` if none does.
     async fn confirm(&self, suspects: Vec<String>) -> Result<Option<(Vec<Difference>, Seq)>, String> {
         let mut left = suspects;
         for _ in 0..ROUNDS {
@@ -224,7 +226,7 @@ impl Pair<'_> {
         if left.is_empty() { Ok(None) } else { Err("it changes faster than it can be compared".to_owned()) }
     }
 
-    /// Waits until both have executed everything that is in the lane now. Returned: the last of it.
+    /// Waits until both have executed everything that is in the lane now. Returns the position of its last entry.
     async fn caught_up(&self) -> Result<Seq, String> {
         let (end, begun) = (self.core.board().lane_end(self.lane()), clock::now());
         while self.executed_by_both() < end {
@@ -237,14 +239,14 @@ impl Pair<'_> {
         Ok(end)
     }
 
-    /// The records that entries after this position may have changed.
+    /// Returns the records that entries after this position may have changed.
     async fn touched_after(&self, at: Seq) -> Result<Touched, String> {
         let mut touched = Touched::default();
         let mut after = at;
         while self.core.board().lane_end(self.lane()) > after {
             let history = self.core.store().history(self.lane(), after, ENTRIES).await;
             let history = history.map_err(|error| error.to_string())?;
-            // Retention has removed what is everywhere: whose it was is not known any more.
+            // Retention has removed entries that every instance has: which records they touched is no longer known.
             touched.anything |= history.floor > at;
             let Some((last, _)) = history.entries.last() else { break };
             after = last.seq;
@@ -258,7 +260,8 @@ impl Pair<'_> {
         Ok(touched)
     }
 
-    /// Whether the ids come in another order while neither moves. An order that is seen amid writes proves nothing.
+    /// Returns whether the ids come in another order while neither copy changes. An order seen amid writes proves
+    /// nothing.
     async fn order_differs(&self) -> Result<bool, String> {
         let at = self.caught_up().await?;
         let [ours, theirs] = &self.sides;
@@ -287,11 +290,11 @@ fn is_over(begun: Instant) -> bool {
 enum Scanned {
     InOrder,
     OutOfOrder,
-    /// So many records seem to differ that the rest was left.
+    /// So many records seem to differ that the rest was skipped.
     InPart,
 }
 
-/// What an instance says of these records, asked for in smaller parts where it cannot show so many at once.
+/// Reads these records from an instance, in smaller parts if it cannot show so many at once.
 async fn shown(place: &Place<'_>, ids: &[String]) -> Result<Vec<Shown>, String> {
     let mut found = Vec::new();
     let mut parts: Vec<&[String]> = ids.chunks(NAMED).rev().collect();
@@ -316,11 +319,11 @@ fn by_id(shown: &[Shown]) -> Result<BTreeMap<String, Record>, String> {
     Ok(records)
 }
 
-/// What some entries may have changed.
+/// The records that some entries may have changed.
 #[derive(Debug, Default)]
 struct Touched {
     ids: HashSet<String>,
-    /// Some entry names no records: a delete by a condition, or a body in another form.
+    /// Whether some entry names no records: a delete by a condition, or a body in another form.
     anything: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Copies that fail queries: when they are asked, and when they are condemned.
+//! Finds copies that fail queries. Decides when copies are queried, and when they are condemned.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,21 +14,23 @@ use crate::ids::{CollectionId, InstanceId};
 use crate::instance::Generation;
 use crate::order::{Evidence, Input, LaneState};
 
-/// Between two copies that are asked because their instance returned.
+/// The pause between two copies that are queried because their instance returned.
 const PACE: Duration = Duration::from_millis(50);
-/// Between two searches for instances that returned, if nothing announces one.
+/// The pause between two searches for returned instances, if no change is announced.
 const LOOK: Duration = Duration::from_secs(2);
-/// A copy fails so often before it is condemned, with this pause: some failures pass by themselves.
+/// How many times a copy fails before it is condemned, and the pause between the tries: some failures pass by
+/// themselves.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
-/// A copy that was checked because of a failed read is not checked again for so long.
+/// How long a copy that was checked because of a failed read is not checked again.
 const CHECKED_FOR: Duration = Duration::from_secs(10);
-/// So many times as long as it took to ask every copy on an instance, none is asked because a connection has ended.
+/// After every copy on an instance has been queried, the end of a connection is ignored for this many times as long as
+/// that took.
 const REST: u32 = 20;
-/// Copies whose last check is remembered.
+/// The most copies whose last check is remembered.
 const REMEMBERED: usize = 1024;
 
-/// The last time that every copy on an instance was asked.
+/// The last time that every copy on an instance was queried.
 struct Checked {
     generation: Generation,
     endings: u64,
@@ -37,8 +39,8 @@ struct Checked {
 }
 
 impl Checked {
-    /// After an outage at once; after the end of a connection only if that costs little: something in front of the server may end
-    /// connections all the time.
+    /// Returns whether the copies are due again: after an outage at once, after the end of a connection only if that
+    /// costs little. Something in front of the server may end connections all the time.
     fn is_due(&self, generation: Generation, endings: u64, now: Instant) -> bool {
         let affordable = now.duration_since(self.ended) >= self.took * REST;
         self.generation != generation || (self.endings != endings && affordable)
@@ -46,7 +48,7 @@ impl Checked {
 }
 
 impl Auditor {
-    /// Copies that failed a read which another copy answered.
+    /// Checks copies that failed a read that another copy answered.
     pub(super) async fn check_what_failed(&self) {
         let mut checked: HashMap<(CollectionId, InstanceId), Instant> = HashMap::new();
         loop {
@@ -59,8 +61,8 @@ impl Auditor {
         }
     }
 
-    /// Every collection on an instance that returned, one after the other: an index can have been damaged while its server
-    /// was down, and nobody may ask for it for a long time.
+    /// Checks every collection on an instance that returned, one after the other: an index may have been damaged while
+    /// its server was down, and no client may query it for a long time.
     pub(super) async fn check_what_returned(&self) {
         let registry = self.core.registry();
         let mut changes = registry.changes();
@@ -82,7 +84,7 @@ impl Auditor {
         }
     }
 
-    /// Whether everything was checked before the instance went away again.
+    /// Checks every collection on the instance. Returns whether all were checked before the instance went away again.
     async fn check_all(&self, instance: InstanceId, generation: Generation) -> bool {
         let registry = self.core.registry();
         let collections: Vec<CollectionId> = self.core.board().catalog().collections().map(|known| known.id).collect();
@@ -96,13 +98,13 @@ impl Auditor {
         true
     }
 
-    /// Condemns the copy if it fails queries again and again, and another copy answers them.
+    /// Condemns the copy if it keeps failing queries, and another copy answers them.
     async fn check(&self, collection: CollectionId, instance: InstanceId) {
-        // A query of an index out of the ordinary can cost its server its life.
+        // A query of an unusual index can crash its server.
         if self.core.discovery().indexes().of(collection) != IndexShape::ORDINARY {
             return;
         }
-        // Nobody knows which copy is right: what one of them fails does not say that it is this one.
+        // It is undecided which copy is right: a failed query does not show that this one is wrong.
         if self.report.of(collection).is_some_and(|audit| matches!(audit.finding, Finding::Undecided { .. })) {
             return;
         }

@@ -1,8 +1,8 @@
-//! What the journal's entries make of single records, as far as they are kept. Pure.
+//! Derives what single records should contain from the entries that the journal still has. Pure.
 //!
-//! It follows Chroma's rules (`add` ignores what exists, `update` what does not, metadata is merged key by key) and claims
-//! only what certainly follows: what a delete by a condition may have taken is unknown, and so is whatever was there before
-//! the journal's first entry.
+//! It follows Chroma's rules (`add` ignores what exists, `update` what does not, metadata is merged key by key) and
+//! claims only what is certain. A record that a delete by a condition may have removed is unknown, and so is whatever
+//! existed before the journal's first entry.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ use serde_json::{Map, Value};
 use crate::heal::{Embeddings, Record};
 use crate::order::Kind;
 
-/// What is known of one record. `None`: nothing.
+/// What is known about one record. `None`: unknown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Expected {
     exists: Option<bool>,
-    /// The fields, if it exists.
+    /// The fields, if the record exists.
     embedding: Option<Vec<f32>>,
     document: Option<Value>,
     uri: Option<Value>,
@@ -59,13 +59,13 @@ struct Written {
     metadata: Value,
 }
 
-/// The records that are looked at, with what is known of each.
+/// The examined records, with what is known about each.
 #[derive(Debug)]
 pub(super) struct Fold {
     records: BTreeMap<String, Expected>,
 }
 
-/// Whether the journal has the lane from its beginning: then a record that it never wrote does not exist.
+/// Whether the journal has the lane from its beginning. If so, a record that no entry wrote does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Beginning {
     Kept,
@@ -79,9 +79,9 @@ impl Fold {
         Fold { records: ids.map(|id| (id, start.clone())).collect() }
     }
 
-    /// The next entry of the lane that was applied.
+    /// Folds in the next applied entry of the lane.
     pub fn apply(&mut self, kind: Kind, body: &[u8]) {
-        // An array has the fields in Chroma's order, which nobody promises.
+        // An array has the fields in Chroma's order, which is not guaranteed.
         let object = body.trim_ascii_start().starts_with(b"{");
         let Some(body) = serde_json::from_slice::<Body>(body).ok().filter(|_| object) else {
             // Whatever it wrote is unknown.
@@ -96,7 +96,7 @@ impl Fold {
         }
     }
 
-    /// What is known of the record.
+    /// Returns what is known about the record.
     pub fn of(&self, id: &str) -> Expected {
         self.records.get(id).cloned().unwrap_or_default()
     }
@@ -137,7 +137,7 @@ impl Fold {
 }
 
 impl Expected {
-    /// If it was not deleted, it is what it was.
+    /// Notes that the record may have been deleted. If it was not, it is unchanged.
     fn may_be_deleted(&mut self) {
         if self.exists == Some(true) {
             self.exists = None;
@@ -148,9 +148,9 @@ impl Expected {
         match (kind, self.exists) {
             (Kind::Add, Some(true)) | (Kind::Update, Some(false)) => {}
             (Kind::Add | Kind::Upsert, Some(false)) => *self = Expected::written(written),
-            // It was there and stays, or it is as written.
+            // Either it existed and stays as it was, or it is as written.
             (Kind::Add, None) => *self = Expected { exists: Some(true), ..Expected::default() },
-            // Merged with what was there, if it was: only what it writes itself is certain.
+            // Merged with what existed, if anything did: only what the entry itself writes is certain.
             (Kind::Upsert, None) => {
                 *self = Expected { exists: Some(true), ..Expected::default() };
                 self.merge(written);
@@ -189,7 +189,7 @@ impl Expected {
         }
     }
 
-    /// Whether a copy that shows this record, or none, is wrong.
+    /// Returns whether a copy that shows this record, or none, is wrong.
     pub fn contradicts(&self, shown: Option<&Record>, embeddings: Embeddings) -> bool {
         let Some(shown) = shown else { return self.exists == Some(true) };
         let differs = |known: &Option<Value>, shown: &Value| known.as_ref().is_some_and(|known| known != shown);
@@ -211,13 +211,14 @@ impl Expected {
     }
 }
 
-/// These keys over those; null takes a key away. `None`: a value whose stored form is not known.
+/// Merges the new keys over the known ones; null removes a key. Returns `None` for a value whose stored form is not
+/// known.
 fn merged(mut known: Map<String, Value>, new: Map<String, Value>) -> Option<Map<String, Value>> {
     for (key, value) in new {
         match value {
             Value::Null => drop(known.remove(&key)),
             Value::Bool(_) | Value::String(_) => drop(known.insert(key, value)),
-            // Beyond the range of an i64 it is stored as a float.
+            // A number beyond the range of an i64 is stored as a float.
             Value::Number(ref number) if number.is_i64() || number.is_f64() => drop(known.insert(key, value)),
             Value::Number(_) | Value::Array(_) | Value::Object(_) => return None,
         }
@@ -225,7 +226,7 @@ fn merged(mut known: Map<String, Value>, new: Map<String, Value>) -> Option<Map<
     Some(known)
 }
 
-/// As JSON numbers, or as base64 of little-endian floats.
+/// Parses an embedding, given as JSON numbers or as base64 of little-endian floats.
 fn vector(raw: &RawValue) -> Option<Vec<f32>> {
     if let Ok(numbers) = serde_json::from_str::<Vec<f32>>(raw.get()) {
         return Some(numbers);
@@ -302,7 +303,7 @@ mod tests {
         assert!(!is_wrong(&both, Some(&record)) && !is_wrong(&both, None));
     }
 
-    /// It may have been gone when it was written again: then nothing of before is left.
+    /// The record may have been gone when it was written again. Then nothing of the earlier one is left.
     #[test]
     fn an_upsert_after_a_delete_by_a_condition_is_merged_with_nobody_knows_what() {
         let first =

@@ -1,4 +1,4 @@
-//! Which of two copies is wrong, if the journal shows it.
+//! Decides which of two copies is wrong, if the journal shows it.
 
 use super::contents::Difference;
 use super::fold::{Beginning, Fold};
@@ -7,7 +7,7 @@ use crate::heal::Embeddings;
 use crate::ids::{CollectionId, LaneId, Seq};
 use crate::order::{Origin, Verdict};
 
-/// Entries that are read from the journal at once: each may be as long as a request.
+/// How many entries are read from the journal at once: each may be as long as a request.
 const ENTRIES: u32 = 8;
 
 /// One of the two copies of a pair.
@@ -17,11 +17,11 @@ pub(super) enum WhichCopy {
     Second,
 }
 
-/// The copy that contradicts the journal in each of these records, if the other one does so in none. `None`: nothing shows which
-/// one is wrong, or not in each: what only this copy holds would be lost with it.
+/// Returns the copy that contradicts the journal in each of these records, if the other one does so in none. `None`:
+/// nothing shows which one is wrong, or not for each record. What only the wrong copy holds would be lost with it.
 ///
 /// # Errors
-/// The journal cannot be read.
+/// If the journal cannot be read.
 pub(super) async fn wrong_copy(
     core: &Core,
     collection: CollectionId,
@@ -45,7 +45,7 @@ fn judge(differences: &[Difference], fold: &Fold, embeddings: Embeddings) -> Opt
     differences.iter().all(|one| wrong(one) == Some(first)).then_some(first)
 }
 
-/// What the journal's entries up to `at` make of the records that differ.
+/// Folds the journal's entries up to `at` into the records that differ.
 async fn fold(core: &Core, collection: CollectionId, differences: &[Difference], at: Seq) -> Result<Fold, String> {
     let created = {
         let board = core.board();
@@ -58,7 +58,7 @@ async fn fold(core: &Core, collection: CollectionId, differences: &[Difference],
     let mut fold = Fold::new(differences.iter().map(|difference| difference.id.clone()), beginning);
     let mut after = Seq::ZERO;
     while let Some((last, _)) = history.entries.last() {
-        // What lies between the last entry that was read and the floor is gone: it is not known what it was.
+        // The entries between the last one that was read and the floor are gone: they are unknown.
         if history.floor > last.seq || (after > Seq::ZERO && history.floor > after) {
             return Err("retention has removed entries meanwhile".to_owned());
         }

@@ -1,8 +1,8 @@
-//! Looks for copies that are not what they should be although their servers are well: their index is damaged, or somebody has
-//! changed records behind the edge's back.
+//! Looks for copies that are wrong although their servers are healthy: their index is damaged, or their records were
+//! changed behind the edge's back.
 //!
-//! It reads, compares and judges. What becomes of a copy that is wrong is the board's decision (rule R17), and how it is
-//! made whole is `heal/`.
+//! It reads, compares and judges. The board decides what becomes of a wrong copy (rule R17), and `heal/` how it is made
+//! whole.
 
 mod answers;
 mod contents;
@@ -32,18 +32,19 @@ use crate::order::LaneState;
 
 /// How long the probes may take to see that a server is gone.
 const PROBED: Duration = Duration::from_secs(1);
-/// How long a copy is left alone whose server went away while it was read: at least, and at most so many times that.
+/// How long a copy is left alone after its server went away while it was read: at least, and at most this many times as
+/// long.
 const SHORTEST: Duration = Duration::from_secs(600);
 const LONGEST: u32 = 144;
-/// Copies that are left alone at once.
+/// The most copies that are left alone at once.
 const LEFT_ALONE: usize = 10_000;
 
 /// How often contents are compared, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AuditOptions {
-    /// In which every collection is compared once. Zero: only when somebody asks for it.
+    /// The interval in which every collection is compared once. Zero: only on request.
     pub interval: Duration,
-    /// Records a second that are compared without being asked for.
+    /// How many records a second are compared without a request.
     pub rate: u32,
 }
 
@@ -53,16 +54,16 @@ pub struct Auditor {
     client: Client,
     options: Current<AuditOptions>,
     report: Arc<AuditReport>,
-    /// Copies that fail queries and have no sound one beside them: for the log.
+    /// For the log: copies that fail queries while no other copy answers them.
     failing: LastingStates<(CollectionId, InstanceId)>,
-    /// Collections whose copies differ, and nobody knows which one is right: for the log.
+    /// For the log: collections whose copies differ and where it is undecided which one is right.
     undecided: LastingStates<CollectionId>,
-    /// Copies whose server went away while they were read: how often, and until when they are left alone.
+    /// Copies whose server went away while they were read: how many times, and until when they are left alone.
     left_alone: Mutex<HashMap<(CollectionId, InstanceId), (u32, Instant)>>,
 }
 
 impl Auditor {
-    /// Run it in the runtime that `client` is to belong to.
+    /// Creates the service. It must run in the runtime that `client` belongs to.
     pub fn new(core: Arc<Core>, client: Client, options: Current<AuditOptions>, report: Arc<AuditReport>) -> Self {
         let (failing, undecided) = (LastingStates::default(), LastingStates::default());
         Auditor { core, client, options, report, failing, undecided, left_alone: Mutex::default() }
@@ -73,10 +74,10 @@ impl Auditor {
         tokio::join!(self.check_what_failed(), self.check_what_returned(), self.compare_contents());
     }
 
-    /// A server may have died of what an audit asked it for: then it is not asked for that again before a while, longer each
-    /// time.
+    /// Leaves the copy alone for a while, longer each time, if its server went away: it may have died of the audit's
+    /// request.
     async fn note_departure(&self, collection: CollectionId, instance: InstanceId, before: Generation) {
-        // The probes say it a moment later than the lost connection.
+        // The probes notice it a moment later than the lost connection.
         tokio::time::sleep(PROBED).await;
         let registry = self.core.registry();
         if registry.usable(instance) && registry.generation(instance) == before {
@@ -103,7 +104,8 @@ impl Auditor {
         left_alone.get(&(collection, instance)).is_some_and(|(_, until)| clock::now() < *until)
     }
 
-    /// The copy, if the instance is there and in one of these states in the collection's lane.
+    /// Returns the copy, if it is not left alone and its instance is in use and in one of these states in the
+    /// collection's lane.
     fn copy(&self, collection: CollectionId, instance: InstanceId, states: &[LaneState]) -> Option<Place<'_>> {
         if !self.core.is_in_use(instance) || self.is_left_alone(collection, instance) {
             return None;

@@ -2,20 +2,21 @@
 
 use std::time::Duration;
 
-/// The longest pause for clients after some records.
+/// The longest pause for clients after each part.
 const LONGEST_REST: Duration = Duration::from_millis(250);
 
 /// How fast records are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pace {
-    /// At most so many records a second.
+    /// At most this many records a second.
     Rate(u32),
-    /// As fast as the instances answer: somebody waits for the result. Clients come first all the same.
+    /// As fast as the instances answer, because an operator waits for the result. Clients come first all the same.
     Hurried,
 }
 
 impl Pace {
-    /// Rests after so many records, which took this long. While clients use the instances, half of the time is theirs.
+    /// Pauses after this many records, which took this long. While clients use the instances, half of the time is
+    /// theirs.
     pub async fn rest(self, records: usize, took: Duration, busy: bool) {
         let pause = self.pause(records, took, busy);
         if !pause.is_zero() {

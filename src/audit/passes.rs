@@ -1,4 +1,4 @@
-//! Which collections are compared, when, and what follows from what is found.
+//! Decides which collections are compared and when, and acts on what is found.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -16,19 +16,20 @@ use crate::heal::Embeddings;
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
 use crate::order::{Evidence, Input, LaneState};
 
-/// The first audit begins so long after the start, or after the interval if that is shorter.
+/// The first audit begins this long after the start, or after the interval if that is shorter.
 const FIRST: Duration = Duration::from_secs(300);
-/// Between two searches for collections that are due: a hundredth of the interval, within these limits. Each looks at every
-/// collection.
+/// The pause between two searches for collections that are due: a hundredth of the interval, within these limits. Each
+/// search looks at every collection.
 const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 const LONGEST_LOOK: Duration = FIRST;
-/// Between two collections that are due: many small ones must not take what the rate leaves to large ones.
+/// The pause between two collections that are due, so that many small ones do not take what the rate leaves to large
+/// ones.
 const BETWEEN: Duration = Duration::from_millis(50);
-/// Ids that are named where records differ.
+/// How many ids are named when records differ.
 const NAMED: usize = 10;
 
 impl Auditor {
-    /// What somebody asks for comes first; what is due goes on afterwards.
+    /// Runs requested audits first, and the due ones in between.
     pub(super) async fn compare_contents(&self) {
         let begun = clock::now();
         loop {
@@ -49,7 +50,7 @@ impl Auditor {
         self.report.ended(request.number);
     }
 
-    /// Never ends: the collection that was compared longest ago is the next one.
+    /// Compares the collections that are due, the one compared longest ago first. Never ends.
     async fn compare_what_is_due(&self, begun: Instant) {
         loop {
             let options = *self.options.get();
@@ -109,7 +110,7 @@ impl Auditor {
         pace: Pace,
         repair: Repair,
     ) -> Result<(Finding, u64), String> {
-        // A read of an index out of the ordinary can cost its server its life.
+        // A read of an unusual index can crash its server.
         if self.core.discovery().indexes().of(collection) != IndexShape::ORDINARY {
             return Err("its index is out of the ordinary".to_owned());
         }
@@ -166,13 +167,13 @@ impl Auditor {
         Ok(Pair { core: &self.core, collection, sides: [one, other], embeddings: Embeddings::of(&definition) })
     }
 
-    /// Says what was found, and condemns a copy that is wrong if that is to be done.
+    /// Logs what was found, and condemns a wrong copy if it is to be repaired.
     fn tell(&self, collection: CollectionId, finding: &Finding) {
         let name = |instance: InstanceId| self.core.registry().name(instance).to_string();
         if !matches!(finding, Finding::Undecided { .. } | Finding::Unclear { .. })
             && let Some(lasted) = self.undecided.ended(&collection, clock::now())
         {
-            info!(%collection, seconds = lasted.time.as_secs(), "the copies of this collection no longer differ undecidedly");
+            info!(%collection, seconds = lasted.time.as_secs(), "it is no longer undecided which copy of this collection is right");
         }
         match finding {
             Finding::Wrong { instance, repair, differing } => {

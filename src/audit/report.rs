@@ -1,4 +1,4 @@
-//! What audits have found, for the pages, and which audit somebody has asked for.
+//! What audits have found, for the pages, and which audits were requested.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::clock::{self, Timestamp};
 use crate::ids::{CollectionId, InstanceId};
 
-/// So many audits may wait at once.
+/// The most requested audits that may wait at once.
 const WAITING: usize = 64;
 
 /// Whether a copy that is shown to be wrong is condemned at once.
@@ -19,11 +19,11 @@ pub enum Repair {
     No,
 }
 
-/// An audit that somebody has asked for, and waits for.
+/// A requested audit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditRequest {
     pub number: u64,
-    /// `None`: all.
+    /// `None`: every collection.
     pub collection: Option<CollectionId>,
     pub repair: Repair,
 }
@@ -32,7 +32,7 @@ pub struct AuditRequest {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
     Equal,
-    /// Records differ, and the journal shows which copy is wrong. It is condemned, if that was to be done.
+    /// Records differ, and the journal shows which copy is wrong. It is condemned if `repair` says so.
     Wrong {
         instance: InstanceId,
         repair: Repair,
@@ -52,15 +52,15 @@ pub enum Finding {
 /// The records that differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differing {
-    /// Zero: the same records come in another order, or there are too many to be counted.
+    /// Zero: the same records come in another order, or there are too many to count.
     pub records: usize,
-    /// The first of them.
+    /// The ids of the first of them.
     pub first: Vec<String>,
     pub instances: Vec<InstanceId>,
     pub more: More,
 }
 
-/// Whether more records differ than were looked at one by one.
+/// Whether more records differ than were examined one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum More {
     Yes,
@@ -74,13 +74,13 @@ pub struct CollectionAudit {
     pub finding: Finding,
     pub at: Timestamp,
     pub records: u64,
-    /// The instances whose copy was not compared: it is not in step, or they cannot be reached.
+    /// The instances whose copy was not compared, because it is not in step or they cannot be reached.
     pub left_out: Vec<InstanceId>,
-    /// When its copies were last found equal, since the edge began.
+    /// When its copies were last found equal since the edge started.
     pub equal_as_of: Option<Timestamp>,
 }
 
-/// The audit that is under way.
+/// The audit in progress.
 #[derive(Clone, Debug)]
 pub struct RunningAudit {
     pub collection: CollectionId,
@@ -93,7 +93,7 @@ struct Inner {
     running: Option<(CollectionId, Instant, u64)>,
     results: BTreeMap<CollectionId, (CollectionAudit, Instant)>,
     asked: VecDeque<AuditRequest>,
-    /// The last one that was asked for, and the last one that has ended.
+    /// The numbers of the last requested audit and of the last one that has ended.
     requested: u64,
     ended: u64,
     records: u64,
@@ -112,7 +112,8 @@ impl AuditReport {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for an audit, before those that nobody asked for. Returned: its number; `None`: too many wait already.
+    /// Requests an audit, which comes before those that are merely due. Returns its number, or `None` if too many wait
+    /// already.
     pub fn ask(&self, collection: Option<CollectionId>, repair: Repair) -> Option<u64> {
         let mut inner = self.inner();
         if inner.asked.len() >= WAITING {
@@ -126,7 +127,7 @@ impl AuditReport {
         Some(number)
     }
 
-    /// The next audit that somebody asks for.
+    /// Waits for the next requested audit.
     pub(super) async fn asked(&self) -> AuditRequest {
         loop {
             let demand = self.demand.notified();
@@ -141,12 +142,12 @@ impl AuditReport {
         self.inner().ended = number;
     }
 
-    /// The number of the last audit that was asked for.
+    /// Returns the number of the last requested audit.
     pub fn last_asked(&self) -> u64 {
         self.inner().requested
     }
 
-    /// The number of the last audit that was asked for and has ended.
+    /// Returns the number of the last requested audit that has ended.
     pub fn last_ended(&self) -> u64 {
         self.inner().ended
     }
@@ -170,12 +171,12 @@ impl AuditReport {
         inner.results.insert(collection, (CollectionAudit { finding, at, records, left_out, equal_as_of }, now));
     }
 
-    /// When the collection was last audited.
+    /// Returns when the collection was last audited.
     pub(super) fn last(&self, collection: CollectionId) -> Option<Instant> {
         self.inner().results.get(&collection).map(|(_, at)| *at)
     }
 
-    /// Forgets what is no more.
+    /// Forgets collections that no longer exist.
     pub(super) fn keep(&self, is_there: impl Fn(CollectionId) -> bool) {
         let mut inner = self.inner();
         inner.running = None;
@@ -192,14 +193,15 @@ impl AuditReport {
         self.inner().results.iter().map(|(collection, (audit, _))| (*collection, audit.clone())).collect()
     }
 
-    /// What is compared now.
+    /// Returns the audit in progress.
     pub fn running(&self) -> Option<RunningAudit> {
         let (collection, begun, records) = self.inner().running?;
         let records_per_second = records as f64 / begun.elapsed().as_secs_f64().max(0.001);
         Some(RunningAudit { collection, records, records_per_second })
     }
 
-    /// Records compared, and copies condemned, since the start; collections whose copies differ now.
+    /// Returns the number of records compared and of copies condemned since the start, and of collections whose copies
+    /// differ now.
     pub fn totals(&self) -> [u64; 3] {
         let inner = self.inner();
         let differs =

@@ -1,4 +1,4 @@
-//! Who counts as one client, where there is a limit for each: the holder of a token, or whoever has an address.
+//! Who counts as one client for limits per client: the holder of a token, or everyone at one address.
 
 use core::net::{IpAddr, Ipv6Addr};
 use std::fmt;
@@ -6,16 +6,16 @@ use std::fmt;
 /// Who counts as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Client<'a> {
-    /// The holder of the token of this name, wherever it is.
+    /// The holder of the token of this name, at any address.
     Token(&'a str),
-    /// Whoever comes from this address, or, with IPv6, from this network of 64 bits: a household has one.
+    /// Everyone at this address or, with IPv6, in this network of 64 bits, the size of one household.
     Address(IpAddr),
-    /// Those whose address is unknown.
+    /// Everyone whose address is unknown.
     Unknown,
 }
 
 impl<'a> Client<'a> {
-    /// The client with this token's name, or else from this address.
+    /// Returns the client with this token's name, or else the one at this address.
     pub fn of(token: Option<&'a str>, address: impl FnOnce() -> Option<IpAddr>) -> Client<'a> {
         match token {
             Some(name) => Client::Token(name),
@@ -24,7 +24,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// As the journal has it.
+/// As stored in the journal.
 impl fmt::Display for Client<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

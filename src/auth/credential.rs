@@ -1,7 +1,8 @@
 //! The credential in a request's headers.
 //!
-//! Stock clients send `X-Chroma-Token` or `Authorization: Bearer`; a proxy or a browser `Authorization: Basic`, whose
-//! password is the token. A request with several that differ is from nobody: which of them counts must not be a guess.
+//! Stock clients send `X-Chroma-Token` or `Authorization: Bearer`. Proxies and browsers send `Authorization: Basic`,
+//! whose password is the token. A request with several that differ is refused: the edge must not guess which of them
+//! counts.
 
 use std::fmt;
 
@@ -15,19 +16,19 @@ use super::token::Digest;
 
 const CHROMA_TOKEN: HeaderName = HeaderName::from_static("x-chroma-token");
 
-/// The headers in which clients send what is for the edge alone.
+/// The headers in which clients send credentials that are for the edge alone.
 pub const CREDENTIAL_HEADERS: [HeaderName; 4] = [AUTHORIZATION, CHROMA_TOKEN, PROXY_AUTHORIZATION, COOKIE];
 
-/// What a request presents.
+/// The credential that a request presents.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
     None,
     Token(Presented),
-    /// A header that brings no token, or several different ones.
+    /// A header without a token, or several different tokens.
     Unclear,
 }
 
-/// A token as a client presents it: kept for as long as it takes to judge it.
+/// A token as a client presents it, kept only until it has been checked.
 #[derive(Clone)]
 pub struct Presented {
     digest: Digest,
@@ -39,12 +40,12 @@ impl Presented {
         (!token.is_empty()).then(|| Presented { digest: Digest::of(token), text: Zeroizing::new(token.to_vec()) })
     }
 
-    /// What a configured token is known by.
+    /// Returns the digest by which a configured token is found.
     pub const fn digest(&self) -> &Digest {
         &self.digest
     }
 
-    /// The token itself, which tells more where somebody else has made it.
+    /// Returns the token itself, which is needed to verify one from an external issuer.
     pub fn text(&self) -> &[u8] {
         &self.text
     }
@@ -69,7 +70,7 @@ impl fmt::Debug for Credential {
 }
 
 impl Credential {
-    /// The credential in these headers.
+    /// Returns the credential in these headers.
     pub fn of(headers: &HeaderMap) -> Credential {
         let bearer = headers.get_all(AUTHORIZATION).iter().map(in_authorization);
         let token = headers.get_all(CHROMA_TOKEN).iter().map(in_chroma_token);
@@ -87,7 +88,7 @@ impl Credential {
 }
 
 fn in_chroma_token(value: &HeaderValue) -> Option<Presented> {
-    // Chroma's older clients put the scheme here, too.
+    // Older Chroma clients put the scheme here as well.
     let bytes = value.as_bytes().trim_ascii();
     Presented::new(after_scheme(bytes, b"bearer").unwrap_or(bytes))
 }
@@ -102,7 +103,7 @@ fn in_authorization(value: &HeaderValue) -> Option<Presented> {
     Presented::new(decoded.get(colon + 1..)?)
 }
 
-/// What follows a scheme, whose letters may be of either case.
+/// Returns the part after a scheme, whose letters may be of either case.
 fn after_scheme<'a>(bytes: &'a [u8], scheme: &[u8]) -> Option<&'a [u8]> {
     let (name, rest) = bytes.split_at_checked(scheme.len())?;
     let separated = rest.first().is_some_and(|byte| *byte == b' ');

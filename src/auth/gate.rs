@@ -1,4 +1,4 @@
-//! Who a request is from: the holder of a token, or, where none is asked for, anybody.
+//! Who a request is from: the holder of a token or, where no token is required, anyone.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,16 +14,16 @@ use super::role::Role;
 use super::token::{Found, Token, find};
 use crate::clock::Timestamp;
 
-/// Whether it was said in so many words that nobody is asked for a token.
+/// Whether the configuration explicitly says that no token is required.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Openness {
-    /// `none`.
+    /// Set to `none`.
     Declared,
-    /// Nothing was said.
+    /// Not set.
     Unsaid,
 }
 
-/// Whether a client's own credentials go on to the instances, with its reads.
+/// Whether a client's own credentials are passed on to the instances with its reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientCredentials {
     #[default]
@@ -31,16 +31,16 @@ pub enum ClientCredentials {
     PassedOn,
 }
 
-/// Who is let in as whom.
+/// Who is admitted, and as whom.
 #[derive(Clone, Debug)]
 pub enum Gate {
-    /// Nobody is asked: others may write, those on this machine may do everything.
+    /// No token is required: clients elsewhere may write, and those on this machine may do everything.
     Open(Openness),
-    /// Holders of one of these tokens, and those for whom the issuer speaks.
+    /// Holders of one of these tokens, and of JWTs from the issuer.
     Asks { tokens: Arc<[Token]>, issuer: Option<Arc<Issuer>> },
 }
 
-/// Why a request is not let in. What is shown names no token.
+/// Why a request is not admitted. The message contains no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Denied {
     #[error(
@@ -56,21 +56,21 @@ pub enum Denied {
     ExpiredToken,
     #[error("The JWT is not accepted: {0}")]
     Jwt(Rejected),
-    /// It is known whose request it is, and this role is needed.
+    /// The principal is known, and needs this role.
     #[error("The token may not do this: it needs the role {0}")]
     NeedsRole(Role),
-    /// Nobody is asked for a token, and this may be done on the edge's own machine alone.
+    /// No token is required, and only requests from the edge's own machine may do this.
     #[error(
         "Without tokens this is allowed on the machine of the edge alone; configure edge.auth.tokens to allow it elsewhere"
     )]
     OnlyHere,
-    /// It shows, or changes, more than the token knows of.
+    /// It shows or changes something outside the token's scope.
     #[error("This is beyond the scope of the token")]
     BeyondScope,
 }
 
 impl Denied {
-    /// 401 where it is not known whose request it is, else 403.
+    /// Returns 401 if the principal is unknown, or else 403.
     pub const fn status(self) -> u16 {
         match self {
             Denied::NoCredential | Denied::Unclear | Denied::UnknownToken | Denied::ExpiredToken | Denied::Jwt(_) => {
@@ -80,14 +80,14 @@ impl Denied {
         }
     }
 
-    /// The `reason` of the answer, and the metric's label.
+    /// Returns the `reason` of the answer, which is also the metric's label.
     pub const fn reason(self) -> &'static str {
         if self.status() == 401 { "unauthenticated" } else { "forbidden" }
     }
 }
 
 impl fmt::Display for Gate {
-    /// Names and roles, never a token.
+    /// Writes names and roles, never a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Gate::Open(Openness::Declared) => f.write_str("none"),
@@ -103,7 +103,7 @@ impl fmt::Display for Gate {
 }
 
 impl Gate {
-    /// The tokens that are asked for, if any.
+    /// Returns the configured tokens, if any.
     pub fn tokens(&self) -> &[Token] {
         match self {
             Gate::Open(_) => &[],
@@ -111,7 +111,7 @@ impl Gate {
         }
     }
 
-    /// Who speaks for clients by JWTs, if anybody.
+    /// Returns the issuer of accepted JWTs, if any.
     pub fn issuer(&self) -> Option<&Issuer> {
         match self {
             Gate::Open(_) => None,
@@ -119,7 +119,7 @@ impl Gate {
         }
     }
 
-    /// What is open to whom, in one line.
+    /// Describes in one line what is open to whom.
     pub fn summary(&self) -> String {
         match self {
             Gate::Open(_) => {
@@ -137,10 +137,10 @@ impl Gate {
         }
     }
 
-    /// Who the request is from.
+    /// Returns who the request is from.
     ///
     /// # Errors
-    /// A token is asked for, and the request brings none that is valid.
+    /// A token is required, and the request has no valid one.
     pub fn identify(&self, headers: &HeaderMap, from: Locality, now: Timestamp) -> Result<Principal, Denied> {
         let (tokens, issuer) = match self {
             Gate::Open(_) if from == Locality::Loopback => return Ok(Principal::anonymous(Role::Admin)),
@@ -158,10 +158,10 @@ impl Gate {
         }
     }
 
-    /// Who may do what needs this; `None`: anybody, whoever it is.
+    /// Admits a request that needs this. Returns its principal, or `None` if anyone may make it.
     ///
     /// # Errors
-    /// It may not.
+    /// The principal may not do this.
     pub fn admit(
         &self,
         need: Need,
@@ -185,13 +185,13 @@ impl Gate {
         Ok(Some(principal))
     }
 
-    /// Whether clients are asked for tokens.
+    /// Returns whether clients need tokens.
     pub fn asks(&self) -> bool {
         matches!(self, Gate::Asks { .. })
     }
 }
 
-/// Who a token is from that is none of the configured ones.
+/// Returns who a token is from that is not one of the configured ones.
 fn spoken_for(issuer: Option<&Issuer>, presented: &Presented, now: Timestamp) -> Result<Principal, Denied> {
     let issuer = issuer.filter(|_| Issuer::resembles(presented.text())).ok_or(Denied::UnknownToken)?;
     issuer.principal(presented.text(), now).map_err(Denied::Jwt)

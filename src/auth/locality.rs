@@ -1,7 +1,7 @@
 //! Whether a request was made on the edge's own machine.
 //!
-//! A proxy on this machine must not turn the world into it: what was forwarded counts as local only if a trusted proxy says
-//! that every hop was.
+//! A proxy on this machine must not make outside requests look local: a forwarded request counts as local only if a
+//! trusted proxy reports that every hop was.
 
 use core::net::IpAddr;
 
@@ -11,13 +11,14 @@ use http::header::{FORWARDED as FORWARDED_BY, HeaderMap, HeaderName, VIA};
 /// Where a request comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locality {
-    /// From this machine, by nobody's order but its own.
+    /// Made on this machine, and not forwarded for anyone else.
     Loopback,
     Elsewhere,
 }
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// Whom a proxy may name instead, or besides: a client could have sent the other headers itself.
+/// Headers in which a proxy may name the client instead of, or besides, `X-Forwarded-For`, which the client may then have
+/// sent itself.
 static CLIENT: [HeaderName; 13] = [
     FORWARDED_BY,
     HeaderName::from_static("x-real-ip"),
@@ -33,15 +34,16 @@ static CLIENT: [HeaderName; 13] = [
     HeaderName::from_static("x-azure-clientip"),
     HeaderName::from_static("x-appengine-user-ip"),
 ];
-/// What a proxy adds to a request that it passes on.
+/// Headers that a proxy adds to a request that it forwards.
 static FORWARDED: [HeaderName; 2] = [VIA, HeaderName::from_static("cdn-loop")];
-/// And what its other headers begin with.
+/// The prefix of a proxy's other headers.
 const FORWARDED_PREFIX: &str = "x-forwarded";
 
 impl Locality {
-    /// Of a request from `peer`; `hop` reads an address in `X-Forwarded-For`.
+    /// Returns the locality of a request from `peer`. `hop` parses an address in `X-Forwarded-For`.
     ///
-    /// In HTTP/1.0 it is a proxy's, too: nginx passes requests on like that, and names nobody, unless it is told otherwise.
+    /// An HTTP/1.0 request counts as forwarded, because nginx by default forwards requests like that without naming the
+    /// client.
     pub fn of(
         (peer, version): (Option<IpAddr>, Version),
         headers: &HeaderMap,
@@ -51,7 +53,7 @@ impl Locality {
         let Some(peer) = peer.map(|peer| peer.to_canonical()).filter(IpAddr::is_loopback) else {
             return Locality::Elsewhere;
         };
-        // A request has few headers: to go through them is less than to look for each of these.
+        // A request has few headers, so this is cheaper than looking up each of these names.
         let tells = |name: &HeaderName| {
             name.as_str().starts_with(FORWARDED_PREFIX) || FORWARDED.contains(name) || CLIENT.contains(name)
         };

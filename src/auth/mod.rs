@@ -1,7 +1,7 @@
 //! Who may do what: roles, scopes, tokens, and which operation and page needs which role.
 //!
-//! Pure rules: nothing here opens a file or reads a clock. `config/` loads tokens, the proxy asks for each request who it is
-//! and whether it may, and turns a "no" into an answer.
+//! Pure rules: nothing here opens a file or reads a clock. `config/` loads tokens. For each request the proxy asks who
+//! it is from and whether it is allowed, and turns a refusal into an answer.
 
 mod client;
 mod credential;

@@ -1,7 +1,7 @@
 //! Scopes: which tenants, databases and collections a principal knows of.
 //!
-//! A collection is judged by where it is and what it is called, never by the path of the request: Chroma ignores the tenant
-//! and the database in the paths of records.
+//! A collection is judged by its place and its name, never by the path of the request: Chroma ignores the tenant and
+//! the database in the paths of records.
 
 use crate::ids::Scope;
 
@@ -10,17 +10,17 @@ use crate::ids::Scope;
 pub enum Names {
     #[default]
     All,
-    /// These, spelled like this.
+    /// Exactly these names.
     Only(Vec<String>),
 }
 
 impl Names {
-    /// These names.
+    /// Creates a set of these names.
     pub fn only<'a>(names: impl IntoIterator<Item = &'a str>) -> Names {
         Names::Only(names.into_iter().map(str::to_owned).collect())
     }
 
-    /// Whether the name is one of them.
+    /// Returns whether the set contains the name.
     pub fn has(&self, name: &str) -> bool {
         match self {
             Names::All => true,
@@ -28,7 +28,7 @@ impl Names {
         }
     }
 
-    /// The only name, if there is just one.
+    /// Returns the only name, if there is exactly one.
     pub fn single(&self) -> Option<&str> {
         match self {
             Names::Only(names) if names.len() == 1 => names.first().map(String::as_str),
@@ -37,7 +37,7 @@ impl Names {
     }
 }
 
-/// What a principal knows of: what all three sets allow.
+/// The names that a principal knows of. All three sets must allow an object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     pub tenants: Names,
@@ -49,27 +49,27 @@ impl Grants {
     /// Everything.
     pub const ALL: Grants = Grants { tenants: Names::All, databases: Names::All, collections: Names::All };
 
-    /// Whether nothing is left out.
+    /// Returns whether everything is allowed.
     pub fn are_unlimited(&self) -> bool {
         *self == Grants::ALL
     }
 
-    /// Whether all collections of the databases are meant.
+    /// Returns whether all collections of the databases are allowed.
     pub fn has_whole_databases(&self) -> bool {
         self.collections == Names::All
     }
 
-    /// Whether the tenant may be known.
+    /// Returns whether the tenant is in scope.
     pub fn tenant(&self, tenant: &str) -> bool {
         self.tenants.has(tenant)
     }
 
-    /// Whether the database may be known.
+    /// Returns whether the database is in scope.
     pub fn database(&self, scope: &Scope) -> bool {
         self.tenant(&scope.tenant) && self.databases.has(&scope.database)
     }
 
-    /// Whether the collection may be known.
+    /// Returns whether the collection is in scope.
     pub fn collection(&self, scope: &Scope, name: &str) -> bool {
         self.database(scope) && self.collections.has(name)
     }

@@ -1,6 +1,6 @@
-//! What each of Chroma's operations needs, by what it does and not by its method: most reads are POSTs.
+//! The role that each of Chroma's operations needs, by its effect and not by its method: most reads are POSTs.
 //!
-//! It judges the names in the path. What a body or an id names is judged where that is known: the collection where it is
+//! Judges the names in the path. Names in a body and ids are judged once they are known: a collection where it is
 //! resolved, a new name where the body is read.
 
 use serde_json::json;
@@ -14,25 +14,25 @@ use crate::chroma::{CatalogRead, CatalogWrite, EdgeAnswer, ErrorBody, Operation,
 
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 
-/// What stock clients and load balancers ask before they have, or without, a token.
+/// Paths that stock clients and load balancers request without a token, or before they have one.
 const PUBLIC: [&str; 5] =
     ["/api/v2", "/api/v2/heartbeat", "/api/v2/healthcheck", "/api/v2/version", "/api/v2/pre-flight-checks"];
-/// What says nothing of what is stored.
+/// Paths that reveal nothing about stored data.
 const HARMLESS: [&str; 2] = ["/openapi.json", "/docs"];
 
-/// Who a client is, as Chroma says it.
+/// Where Chroma tells a client who it is.
 const IDENTITY: &str = "/api/v2/auth/identity";
 
-/// What is to be done with a request, as far as its path tells.
+/// What to do with a request, as far as its path shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     Allow,
-    /// With this, in Chroma's words; mostly as if what it names did not exist.
+    /// Answers with this, in Chroma's words, mostly as if the named object did not exist.
     Answer(EdgeAnswer),
     Deny(Denied),
 }
 
-/// What the operation needs. `path` is without the query.
+/// Returns what the operation needs. `path` is without the query.
 pub fn need(operation: &Operation, path: &str) -> Need {
     match operation {
         Operation::System if PUBLIC.contains(&path) => Need::Nothing,
@@ -41,32 +41,32 @@ pub fn need(operation: &Operation, path: &str) -> Need {
         | Operation::CatalogRead(_)
         | Operation::Unsupported(_)
         | Operation::UnknownWrite(_)
-        // To get what exists is a read; what is journaled needs more, and is asked for it then.
+        // Getting an existing collection is a read. Journaling a creation needs more, which is checked at that point.
         | Operation::CatalogWrite(CatalogWrite::CreateCollection { .. }) => Need::Role(Role::Reader),
         Operation::RecordWrite { .. } | Operation::CatalogWrite(_) => Need::Role(Role::Writer),
     }
 }
 
-/// What becomes of an operation of this principal, by the names in its path.
+/// Decides on this principal's operation, by the names in its path.
 pub fn decide(principal: &Principal, operation: &Operation, path: &str) -> Decision {
     let grants = principal.grants();
     if grants.are_unlimited() {
         return Decision::Allow;
     }
     match operation {
-        // Stock clients ask for it as they start.
+        // Stock clients ask for it when they start.
         Operation::System if path == IDENTITY => Decision::Answer(identity(principal)),
-        // Whatever it is: nobody knows what it shows.
+        // The edge cannot tell what an unknown page reveals.
         Operation::System if !is_harmless(path) => Decision::Answer(EdgeAnswer::empty(404)),
         Operation::System | Operation::Unsupported(_) | Operation::UnknownWrite(_) => Decision::Allow,
-        // The collection decides, where it is resolved.
+        // Decided by the collection, where it is resolved.
         Operation::RecordRead { .. } | Operation::RecordWrite { .. } => Decision::Allow,
         Operation::CatalogRead(read) => decide_read(grants, read),
         Operation::CatalogWrite(write) => decide_write(grants, write),
     }
 }
 
-/// The names that it may use, or those that Chroma gives to everybody.
+/// Returns the names that the principal may use, or Chroma's default names.
 fn identity(principal: &Principal) -> EdgeAnswer {
     let grants = principal.grants();
     let tenant = match &grants.tenants {
@@ -94,10 +94,10 @@ fn decide_read(grants: &Grants, read: &CatalogRead) -> Decision {
         CatalogRead::GetTenant { tenant } => {
             hidden_unless(grants.tenant(tenant), || ErrorBody::tenant_not_found(tenant))
         }
-        // A page that cannot be read is left to Chroma, which must not list what the token does not know of.
+        // Malformed paging is otherwise left to Chroma, which must not list what is outside the token's scope.
         CatalogRead::ListDatabases { page: Page::Malformed, .. }
         | CatalogRead::ListCollections { page: Page::Malformed, .. } => Decision::Answer(EdgeAnswer::empty(400)),
-        // As Chroma lists what there is nothing of.
+        // As Chroma does where there is nothing to list.
         CatalogRead::ListDatabases { tenant, .. } => {
             hidden_unless(grants.tenant(tenant), || EdgeAnswer::json(200, "[]"))
         }
@@ -111,7 +111,7 @@ fn decide_read(grants: &Grants, read: &CatalogRead) -> Decision {
         CatalogRead::GetCollection { scope, name } => {
             hidden_unless(grants.collection(scope, name), || ErrorBody::collection_not_found(name))
         }
-        // The collection decides.
+        // Decided by the collection.
         CatalogRead::GetCollectionById { .. } => Decision::Allow,
     }
 }
@@ -124,7 +124,7 @@ fn decide_write(grants: &Grants, write: &CatalogWrite) -> Decision {
         CatalogWrite::UpdateTenant { tenant } => {
             hidden_unless(grants.tenant(tenant), || ErrorBody::tenant_not_found(tenant))
         }
-        // Refused whether the name is taken or not: the refusal tells nothing.
+        // Refused whether or not the name is taken, so the refusal reveals nothing.
         CatalogWrite::CreateDatabase { tenant } => allowed_if(grants.tenant(tenant)),
         CatalogWrite::CreateCollection { scope } => allowed_if(grants.database(scope)),
         CatalogWrite::DeleteDatabase { scope } if grants.database(scope) => allowed_if(grants.has_whole_databases()),
@@ -226,7 +226,7 @@ mod tests {
             ("OPTIONS", "/api/v2/tenants/u", 404),
         ] {
             let decided = status(&grants, method, path);
-            // v1 is answered by the edge itself.
+            // The edge itself answers v1.
             let v1 = path.starts_with("/api/v1") && decided == 0;
             assert!(decided == expected || v1, "{method} {path}: {decided}");
             assert_eq!(status(&Grants::ALL, method, path), 0, "{method} {path}");

@@ -1,24 +1,24 @@
-//! The table of the edge's own pages: who may ask for which.
+//! The table of the edge's own pages: who may request which.
 //!
-//! A page that this table lacks does not exist: the proxy answers 404, whatever the pages' own room would say. `HEAD` needs
-//! what `GET` needs. docs/security.md shows the same table, and a test compares them.
+//! A page that is not in this table does not exist: the proxy answers 404, whatever the pages' own room would say.
+//! `HEAD` needs what `GET` needs. docs/security.md shows the same table, and a test compares them.
 
 use super::role::Role;
 
-/// What a request must bring.
+/// What a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// Nothing: load balancers and browsers ask without a token.
     Nothing,
-    /// The role; what is shown or changed is within the token's scope.
+    /// The role. Only what is in the token's scope is shown or changed.
     Role(Role),
-    /// The role, and a token without a scope: it is about everything.
+    /// The role, and a token without a scope, because the page is about everything.
     Whole(Role),
-    /// As `Whole`, and where nobody is asked for a token, everybody may: it changes nothing.
+    /// Like `Whole`, but open to everyone where no token is required, because it changes nothing.
     Shown(Role),
 }
 
-/// A page, or a few that are alike.
+/// A page, or several that are alike.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
     pub method: &'static str,
@@ -34,7 +34,7 @@ const fn page(method: &'static str, path: &'static str, need: Need) -> Page {
 const ANYBODY: Need = Need::Nothing;
 const READER: Need = Need::Whole(Role::Reader);
 const ADMIN: Need = Need::Whole(Role::Admin);
-/// It shows single transactions of everybody.
+/// For pages that show single transactions of every principal.
 const ADMIN_SEES: Need = Need::Shown(Role::Admin);
 
 /// Every page.
@@ -44,7 +44,7 @@ pub const PAGES: &[Page] = &[
     page("GET", "/health/ready", ANYBODY),
     page("GET", "/openapi.json", ANYBODY),
     page("GET", "/transaction/safety/client.js", ANYBODY),
-    // It holds no data, and asks for a token itself.
+    // The page itself contains no data, and asks for a token.
     page("GET", "/dashboard", ANYBODY),
     page("GET", "/dashboard/live", READER),
     page("GET", "/status", READER),
@@ -100,8 +100,8 @@ pub const PAGES: &[Page] = &[
     page("POST", "/admin/upgrade", ADMIN),
 ];
 
-/// What a request for the page at this path must bring; `None`: there is no such page. A method that the table lacks needs
-/// what the page's most guarded method needs, and a role in any case.
+/// Returns what a request for the page at this path needs, or `None` if there is no such page. A method that the table
+/// lacks needs an admin.
 pub fn page_need(method: &str, path: &str) -> Option<Need> {
     let method = if method == "HEAD" { "GET" } else { method };
     let at = || PAGES.iter().filter(|page| is_at(page.path, path));
@@ -110,7 +110,7 @@ pub fn page_need(method: &str, path: &str) -> Option<Need> {
     listed.map(|page| page.need).or_else(other)
 }
 
-/// Whether the path begins as those of pages do: no server has anything there.
+/// Returns whether the path begins like those of pages. No Chroma server has anything there.
 pub fn is_among_pages(path: &str) -> bool {
     let segment = path.split('/').nth(1);
     PAGES.iter().any(|page| page.path.split('/').nth(1) == segment)

@@ -8,49 +8,49 @@ use super::role::Role;
 /// Who a request is from, and what it may do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The token's name; `None` where nobody is asked for one.
+    /// The token's name; `None` if no token is required.
     name: Option<Arc<str>>,
     role: Role,
     grants: Arc<Grants>,
 }
 
 impl Principal {
-    /// The holder of a token.
+    /// Returns the holder of a token.
     pub fn of_token(name: Arc<str>, role: Role, grants: Arc<Grants>) -> Principal {
         Principal { name: Some(name), role, grants }
     }
 
-    /// Anybody, where no token is asked for.
+    /// Returns the principal of every request where no token is required.
     pub fn anonymous(role: Role) -> Principal {
         Principal { name: None, role, grants: Arc::new(Grants::ALL) }
     }
 
-    /// The token's name: what the journal, the access log and the audit log say.
+    /// Returns the token's name, which the journal, the access log and the audit log contain.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// What it may do.
+    /// Returns the role.
     pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// What it knows of.
+    /// Returns the grants.
     pub fn grants(&self) -> &Grants {
         &self.grants
     }
 
-    /// The same, to be kept.
+    /// Returns a shared handle to the grants.
     pub fn shared_grants(&self) -> Arc<Grants> {
         Arc::clone(&self.grants)
     }
 
-    /// Whether it may do what this role may.
+    /// Returns whether the principal may do what this role may.
     pub fn has(&self, role: Role) -> bool {
         self.role >= role
     }
 
-    /// Whose transactions it may see: `None` for everybody's, else those of the principal of this name.
+    /// Returns whose transactions the principal may see: `None` for all, or else those of the principal of this name.
     pub fn sees_only(&self) -> Option<&str> {
         match &self.name {
             Some(name) if self.role < Role::Admin || !self.grants.are_unlimited() => Some(name),

@@ -1,28 +1,28 @@
-//! Which collections are protected from deletion, and how one is deleted on purpose.
+//! Which collections are protected from deletion, and how a client deletes one on purpose.
 //!
-//! It judges names. What a request would delete is found out by the proxy, from the catalog.
+//! Judges only names. The proxy finds out from the catalog what a request would delete.
 
 use http::{HeaderMap, HeaderName};
 
 use super::principal::Principal;
 use super::role::Role;
 
-/// The request header that names what is to be deleted in spite of its protection.
+/// The request header that names what to delete despite its protection.
 pub const CONFIRM: HeaderName = HeaderName::from_static("chroma-edge-confirm");
-/// What the header says to reset everything where resets are not allowed.
+/// The header's value to reset everything where resets are not allowed.
 pub const RESET: &str = "reset";
 
-/// The names that are protected, in every database.
+/// The protected names, which apply to every database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Protection {
-    /// Names; one that ends in `*` means all that begin with what stands before it.
+    /// Names. One that ends in `*` stands for all names with the prefix before it.
     pub collections: Vec<String>,
-    /// What begins with one of these is for tests, and never protected.
+    /// Prefixes of names that are used for tests, which are never protected.
     pub test_prefixes: Vec<String>,
 }
 
 impl Protection {
-    /// Whether a collection of this name is protected.
+    /// Returns whether a collection of this name is protected.
     pub fn covers(&self, name: &str) -> bool {
         let is_meant = |pattern: &String| match pattern.strip_suffix('*') {
             Some(beginning) => name.starts_with(beginning),
@@ -32,19 +32,19 @@ impl Protection {
         !is_test && self.collections.iter().any(is_meant)
     }
 
-    /// A name or pattern that is listed as protected although everything that it means begins with this prefix.
+    /// Returns a protected name or pattern that has no effect because everything it stands for begins with this prefix.
     pub fn contradicts(&self, prefix: &str) -> Option<&str> {
         let beginning = |listed: &str| listed.strip_suffix('*').unwrap_or(listed).starts_with(prefix);
         self.collections.iter().map(String::as_str).find(|listed| beginning(listed))
     }
 }
 
-/// What a request says it deletes on purpose.
+/// The names that a request confirms it deletes on purpose.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Confirmed(Vec<String>);
 
 impl Confirmed {
-    /// What these headers confirm: only an admin's word counts. Several names are separated by commas.
+    /// Returns the names that these headers confirm, separated by commas. Only an admin can confirm.
     pub fn of(headers: &HeaderMap, principal: &Principal) -> Confirmed {
         if !principal.has(Role::Admin) {
             return Confirmed::default();
@@ -54,7 +54,7 @@ impl Confirmed {
         Confirmed(names.filter(|name| !name.is_empty()).collect())
     }
 
-    /// Those of these names that are not confirmed.
+    /// Returns those of these names that are not confirmed.
     pub fn missing<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<String> {
         names.into_iter().filter(|name| !self.0.iter().any(|one| one == name)).map(str::to_owned).collect()
     }

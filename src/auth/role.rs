@@ -5,7 +5,7 @@ use std::fmt;
 /// What a principal may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// May read collections, and the pages that show how the edge is.
+    /// May read collections, and the pages that show the edge's state.
     Reader,
     /// May change records, collections, databases and tenants.
     Writer,
@@ -14,10 +14,10 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role, the least first.
+    /// Every role, from the least to the most powerful.
     pub const ALL: [Role; 3] = [Role::Reader, Role::Writer, Role::Admin];
 
-    /// As configured and shown.
+    /// Returns the name by which the role is configured and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Role::Reader => "reader",
@@ -26,7 +26,7 @@ impl Role {
         }
     }
 
-    /// The role of this name.
+    /// Returns the role of this name.
     pub fn named(text: &str) -> Option<Role> {
         Role::ALL.into_iter().find(|role| role.as_str() == text)
     }

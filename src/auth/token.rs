@@ -1,4 +1,4 @@
-//! Tokens: what is kept of one, and how one that a client presents is found.
+//! Tokens: what the edge keeps of one, and how it finds the one that a client presents.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::principal::Principal;
 use super::role::Role;
 use crate::clock::Timestamp;
 
-/// The SHA-256 of a token: all that is kept of it.
+/// The SHA-256 of a token, which is all that the edge keeps of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Digest([u8; 32]);
 
@@ -22,7 +22,7 @@ impl fmt::Debug for Digest {
 }
 
 impl Digest {
-    /// The digest of this token.
+    /// Computes the digest of this token.
     pub fn of(token: &[u8]) -> Digest {
         Digest(Sha256::digest(token).into())
     }
@@ -35,7 +35,7 @@ impl Digest {
         (digits.len() == 64).then(|| bytes.try_into().ok()).flatten().map(Digest)
     }
 
-    /// As 64 hexadecimal digits.
+    /// Formats the digest as 64 hexadecimal digits.
     pub fn hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -44,16 +44,16 @@ impl Digest {
 /// A configured token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
-    /// Unique; what logs and the journal say instead of the token.
+    /// Unique. Logs and the journal contain this instead of the token.
     pub name: Arc<str>,
     pub digest: Digest,
     pub role: Role,
     pub grants: Arc<Grants>,
-    /// From this moment on it is not accepted.
+    /// The token is not accepted from this time on.
     pub expires: Option<Timestamp>,
 }
 
-/// What a presented token is.
+/// The result of looking up a presented token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Valid(Principal),
@@ -61,7 +61,8 @@ pub(super) enum Found {
     Unknown,
 }
 
-/// What the token with this digest is. The time it takes does not depend on which token is meant, or how much of it is right.
+/// Looks up the token with this digest. The time this takes does not depend on which token matches, or on how much of
+/// it is right.
 pub(super) fn find(tokens: &[Token], presented: &Digest, now: Timestamp) -> Found {
     let mut found = None;
     for token in tokens {

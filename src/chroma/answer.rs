@@ -1,13 +1,13 @@
-//! An answer that the edge gives itself, in the bytes a Chroma server would have used.
+//! An answer from the edge itself, in the same bytes that a Chroma server would send.
 //!
-//! It decides the status, the `Allow` header and the body; not the transport, which adds `content-length`
-//! and, where there is a body, `content-type: application/json`.
+//! It decides the status, the `Allow` header and the body. It does not decide the transport, which adds
+//! `content-length` and, if there is a body, `content-type: application/json`.
 
 use std::borrow::Cow;
 
 use super::error::ErrorBody;
 
-/// A whole answer. An empty body means that Chroma answers without one, and without a content type.
+/// A whole answer. An empty body means that Chroma answers without a body and without a content type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EdgeAnswer {
     pub status: u16,
@@ -23,7 +23,7 @@ impl EdgeAnswer {
         EdgeAnswer { status, allow: None, body: Cow::Borrowed(b"") }
     }
 
-    /// A 405 as Chroma gives it: no body, the methods it has in `Allow`.
+    /// A 405 like Chroma's: no body, with the allowed methods in `Allow`.
     pub const fn method_not_allowed(allow: &'static str) -> Self {
         EdgeAnswer { status: 405, allow: Some(allow), body: Cow::Borrowed(b"") }
     }
@@ -33,7 +33,7 @@ impl EdgeAnswer {
         EdgeAnswer { status, allow: None, body: Cow::Borrowed(body.as_bytes()) }
     }
 
-    /// An answer with an error body.
+    /// An answer with an error as its body.
     pub fn error(status: u16, error: &ErrorBody) -> Self {
         EdgeAnswer { status, allow: None, body: Cow::Owned(error.to_json()) }
     }

@@ -1,4 +1,4 @@
-//! Which records the body of a journaled write names. A body that cannot be read here was refused by every instance.
+//! The ids of the records in the body of a journaled write. Every instance refuses a body that cannot be read here.
 
 use serde::Deserialize;
 
@@ -8,7 +8,7 @@ struct Ids {
     ids: Option<Vec<String>>,
 }
 
-/// The ids in the body, in its order; none if it selects records otherwise, or cannot be read.
+/// Returns the ids in the body, in order; none if it selects records in another way or cannot be read.
 pub fn ids_in(body: &[u8]) -> Vec<String> {
     serde_json::from_slice::<Ids>(body).ok().and_then(|body| body.ids).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! What a server of Chroma can do, as far as the edge depends on it, read from its openapi document.
+//! The capabilities of a Chroma server that the edge depends on, read from its openapi document.
 //!
-//! Its version says nothing: `/api/v2/version` is "1.0.0" on every release. Where the document does not tell either, the
-//! server's behaviour does: `rejoin/` tries it, with the [`Trial`] of this file. Which servers are supported, and how
-//! that was measured, is in `docs/compatibility.md`.
+//! The version is no help: `/api/v2/version` is "1.0.0" on every release. What the document does not show, the server's
+//! behavior does: `rejoin/` tries it, with the [`Trial`] in this file. `docs/compatibility.md` lists the supported
+//! servers and how that was measured.
 
 use std::collections::BTreeSet;
 
@@ -20,14 +20,14 @@ pub enum ByIdRoute {
     Absent,
 }
 
-/// Whether an array is a value in a record's metadata.
+/// Whether an array is accepted as a value in a record's metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MetadataArrays {
     Taken,
     Refused,
 }
 
-/// What one server can do.
+/// The capabilities of one server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Capabilities {
     pub by_id: ByIdRoute,
@@ -35,22 +35,22 @@ pub struct Capabilities {
     pub arrays: MetadataArrays,
 }
 
-/// What a server's document says of it.
+/// The capabilities shown by a server's document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Described {
     pub by_id: ByIdRoute,
     pub arrays: MetadataArrays,
-    /// Known where every server with such a document copies in this way.
+    /// Known only if every server with such a document copies in this way.
     pub copied_by: Option<CopiedBy>,
 }
 
-/// Why no server with this document is supported, or why the document says nothing.
+/// Why no server with this document is supported, or why the document shows nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DocumentError {
-    /// No document of Chroma's: a gateway's page, or none.
+    /// Not a document of Chroma's: a gateway's page, or none.
     #[error("it has no openapi document of Chroma's")]
     NotChroma,
-    /// A request that the edge cannot do without.
+    /// A request that the edge needs is missing.
     #[error("it does not know {method} {path}")]
     Lacks { method: &'static str, path: String },
 }
@@ -68,7 +68,7 @@ struct Components {
     schemas: Value,
 }
 
-/// What the edge sends, below a database's collections.
+/// The routes that the edge uses, below a database's collections.
 const COLLECTION_ROUTES: [(&str, &str); 13] = [
     ("get", ""),
     ("post", ""),
@@ -87,7 +87,7 @@ const COLLECTION_ROUTES: [(&str, &str); 13] = [
 
 const COLLECTIONS: &str = "/api/v2/tenants/{}/databases/{}/collections";
 
-/// What else the edge sends.
+/// The other routes that the edge uses.
 const OTHER_ROUTES: [(&str, &str); 7] = [
     ("get", "/api/v2/heartbeat"),
     ("post", "/api/v2/tenants"),
@@ -101,7 +101,7 @@ const OTHER_ROUTES: [(&str, &str); 7] = [
 /// Reads a server's openapi document.
 ///
 /// # Errors
-/// When it is none of Chroma's, or lacks what the edge needs.
+/// It is not a document of Chroma's, or lacks a route that the edge needs.
 pub fn describe(document: &[u8]) -> Result<Described, DocumentError> {
     let Document { paths, components } = serde_json::from_slice(document).map_err(|_| DocumentError::NotChroma)?;
     let routes: BTreeSet<(String, String)> = paths
@@ -127,12 +127,12 @@ pub fn describe(document: &[u8]) -> Result<Described, DocumentError> {
         false => ByIdRoute::Absent,
     };
     let shows_schema = components.schemas.pointer("/Collection/properties/schema").is_some();
-    // Servers with both copy by schema. Of those before, some list a schema and take none (1.2.2).
+    // Servers that have both copy by schema. Of the older ones, some list a schema but accept none (1.2.2).
     let copied_by = (shows_schema && by_id == ByIdRoute::Present).then_some(CopiedBy::Schema);
     Ok(Described { by_id, arrays: arrays(&components.schemas), copied_by })
 }
 
-/// The path with `{}` for each of its parameters, whatever they are called.
+/// Replaces each parameter in the path with `{}`, whatever its name.
 fn without_names(path: &str) -> String {
     let segment = |segment: &str| if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() };
     path.split('/').map(segment).collect::<Vec<_>>().join("/")
@@ -144,26 +144,25 @@ fn arrays(schemas: &Value) -> MetadataArrays {
     if takes { MetadataArrays::Taken } else { MetadataArrays::Refused }
 }
 
-/// How it is tried in which way a server copies a definition exactly. The answers to the requests are shown to it in
-/// turn; it sends nothing.
+/// Determines which way a server copies a definition exactly. It is given the answers to its requests; it sends nothing.
 #[derive(Debug)]
 pub struct Trial {
-    /// The collection that is copied, as the server shows it.
+    /// The collection to copy, as the server shows it.
     original: Vec<u8>,
 }
 
-/// The names of the collections that a trial makes: the original, and a copy in each way.
+/// The names of the collections made by a trial: the original, and one copy for each way.
 pub const TRIAL_NAMES: [&str; 3] = ["chroma-edge-original", "chroma-edge-by-schema", "chroma-edge-by-configuration"];
 
 impl Trial {
-    /// The body that creates the original: nothing in it is the default.
+    /// Returns the body that creates the original, with no value that is the default.
     pub fn creation() -> Vec<u8> {
         let hnsw = json!({ "space": "cosine", "ef_construction": 90, "ef_search": 80, "max_neighbors": 12 });
         let body = json!({ "name": TRIAL_NAMES[0], "metadata": { "n": 1.5 }, "configuration": { "hnsw": hnsw } });
         body.to_string().into_bytes()
     }
 
-    /// With the original as the server shows it; `None` when it is not what was asked for.
+    /// Begins a trial with the original as the server shows it. Returns `None` if it differs from what was requested.
     pub fn of(original: &[u8]) -> Option<Trial> {
         let shown: Value = serde_json::from_slice(original).ok()?;
         let asked: Value = serde_json::from_slice(&Trial::creation()).ok()?;
@@ -172,7 +171,7 @@ impl Trial {
         (defined && shown["metadata"] == asked["metadata"]).then(|| Trial { original: original.to_vec() })
     }
 
-    /// The requests of a copy in this way, and its name; `None` where the server shows nothing to copy from.
+    /// Returns the requests that copy in this way, and the copy's name; `None` if the server shows nothing to copy from.
     pub fn copy(&self, by: CopiedBy) -> Option<(CopyPlan, &'static str)> {
         let name = match by {
             CopiedBy::Schema => TRIAL_NAMES[1],
@@ -182,7 +181,7 @@ impl Trial {
         (plan.by == by).then_some((plan, name))
     }
 
-    /// Whether a copy, as the server shows it, is exact.
+    /// Returns whether a copy, as the server shows it, is exact.
     pub fn is_exact(&self, copy: &[u8]) -> bool {
         definition_difference(&self.original, copy).is_none()
     }
@@ -192,7 +191,7 @@ impl Trial {
 mod tests {
     use super::*;
 
-    /// A document with every route that the edge needs, and these besides.
+    /// A document with every route that the edge needs, and these in addition.
     fn document(more: &[&str], schemas: &Value) -> Vec<u8> {
         let mut paths = serde_json::Map::new();
         let below = COLLECTION_ROUTES.iter().map(|(method, path)| (*method, format!("{COLLECTIONS}{path}")));

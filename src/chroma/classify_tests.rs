@@ -195,7 +195,7 @@ fn conditions_that_are_too_large_are_refused_for_good() {
         check(&[
             (DELETE, 500, &body("Failed to resolve records for deletion: "), Class::Rejected),
             (Call::RecordRead, 500, &body("Error executing plan: "), Class::Rejected),
-            // Not while something is written: it may be in.
+            // Not during a write: it may have been committed.
             (ADD, 500, &body("Error in compaction: "), Class::Failed),
             (DELETE, 500, &body("Error in compaction: "), Class::Failed),
         ]);
@@ -207,7 +207,7 @@ fn conditions_that_are_too_large_are_refused_for_good() {
     check(&[(ADD, 500, broken, Class::Failed)]);
 }
 
-/// What the header says is never contradicted by the body, and is never more than the body says.
+/// If the header decides the class, it is the class that header and body decide together.
 #[test]
 fn a_header_says_what_the_body_will() {
     use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};

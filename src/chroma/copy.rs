@@ -1,13 +1,13 @@
-//! The definition of a collection: how to make it on another instance, and what to compare of the result.
+//! The definition of a collection: how to copy it to another instance, and what to compare afterwards.
 //!
-//! The source is the answer of the instance that created the collection. Where both servers have a `schema`, the copy gets
+//! The source is the answer of the instance that created the collection. If both servers have a `schema`, the copy gets
 //! name, metadata and schema, never the configuration: Chroma refuses the two together unless the configuration is the
-//! default. A PUT brings what a create cannot: legacy `hnsw:*` metadata, which Chroma refuses beside a schema; and the
-//! embedding function and the thread count, which Chroma 1.5.9 replaces by its own when the schema is otherwise the default
-//! one (the stock Python client's is). Where one of the servers has no schema, the configuration alone defines the copy;
-//! there, too, a PUT brings legacy metadata.
+//! default. A PUT adds what a create cannot set: legacy `hnsw:*` metadata, which Chroma refuses beside a schema; and
+//! the embedding function and the thread count, which Chroma 1.5.9 replaces with its own when the schema is otherwise
+//! the default one (as the stock Python client's is). If one of the servers has no schema, the configuration alone
+//! defines the copy, and a PUT again adds legacy metadata.
 //!
-//! No copy is taken for exact before the edge has read it back and compared it (`difference.rs`).
+//! The edge trusts no copy to be exact before it has read it back and compared it (`difference.rs`).
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 
 use super::scan::{HnswMetadata, Scanned, scan_create_collection};
 
-/// From what a definition is copied exactly.
+/// The part of a definition from which a server makes exact copies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CopiedBy {
     Schema,
@@ -29,10 +29,10 @@ pub enum CopiedBy {
 pub struct CopyPlan {
     /// The body of `POST collections`.
     pub create_body: Vec<u8>,
-    /// The body of `PUT collections/{id}` that completes the definition. May be left out when the copy
-    /// already has the [`same_definition`].
+    /// The body of `PUT collections/{id}` that completes the definition. May be omitted if the copy already has the
+    /// [`same_definition`].
     pub then_put: Option<Vec<u8>>,
-    /// What it copies from.
+    /// The part that these requests copy from.
     pub by: CopiedBy,
 }
 
@@ -78,8 +78,9 @@ struct NewHnsw {
     num_threads: u64,
 }
 
-/// How to copy the definition in `answer` (a Collection object) under the name it had at creation, to a server that
-/// copies in this way. `None` when `answer` is no Collection object, or holds metadata that must not be sent.
+/// Returns how to copy the definition in `answer` (a Collection object), under the name it had at creation, to a server
+/// that copies in this way. Returns `None` if `answer` is no Collection object, or contains metadata that must not be
+/// sent.
 pub fn copy_requests(answer: &[u8], name: &str, target: CopiedBy) -> Option<CopyPlan> {
     let definition: Definition<'_> = serde_json::from_slice(answer).ok()?;
     let legacy = match definition.metadata {
@@ -100,7 +101,7 @@ pub fn copy_requests(answer: &[u8], name: &str, target: CopiedBy) -> Option<Copy
             let more = embedding_function.is_some() || hnsw.is_some();
             (create, more.then_some(NewConfiguration { embedding_function, hnsw }), CopiedBy::Schema)
         }
-        // Without either it is no Collection object.
+        // Without a schema and a configuration it is no Collection object.
         _ if configuration.is_empty() => return None,
         _ => {
             let create = Create { name, metadata, schema: None, configuration: Some(&configuration) };
@@ -114,8 +115,8 @@ pub fn copy_requests(answer: &[u8], name: &str, target: CopiedBy) -> Option<Copy
     Some(CopyPlan { create_body: serde_json::to_vec(&create).ok()?, then_put, by })
 }
 
-/// Whether two Collection objects, of two instances, say the same but for the ids that are each instance's own:
-/// schema, configuration and metadata, compared as values. Objects that cannot be read are not the same.
+/// Returns whether two Collection objects from two instances have the same schema, configuration and metadata, compared
+/// as values. Each instance's own ids are ignored. Objects that cannot be read are not the same.
 pub fn same_definition(one: &[u8], other: &[u8]) -> bool {
     let parts = |answer: &[u8]| {
         let mut value: Value = serde_json::from_slice(answer).ok()?;
@@ -133,7 +134,7 @@ fn threads(schema: &RawValue) -> Option<u64> {
     schema.pointer("/keys/#embedding/float_list/vector_index/config/hnsw/num_threads")?.as_u64()
 }
 
-/// An answer has the name and the metadata where a create has them.
+/// An answer has name and metadata in the same places as a create.
 fn legacy_metadata(answer: &[u8]) -> Option<HnswMetadata> {
     match scan_create_collection(answer) {
         Ok(Scanned::Read(scan)) => Some(scan.hnsw),
@@ -222,7 +223,7 @@ mod tests {
             (text(plan.create_body), plan.then_put.map(text), plan.by)
         };
         let create = r#"{"name":"then","metadata":{"a":1},"configuration":{"embedding_function":{"type":"legacy"},"hnsw":{"space":"cosine"}}}"#;
-        // The source has none, or the target takes none.
+        // The source has no schema, or the target accepts none.
         for (schema, target) in [("null", CopiedBy::Schema), ("{}", CopiedBy::Configuration)] {
             let expected = (create.to_owned(), None, CopiedBy::Configuration);
             assert_eq!(plan(r#"{"a":1}"#, schema, target), expected, "{schema} {target:?}");

@@ -1,6 +1,6 @@
-//! What the answer to a delete tells: how many records it removed, which only the first execution knows.
+//! The answer to a delete: it contains the number of removed records, which only the first execution knows.
 //!
-//! It decides whether a repetition can know the number; `order/` decides which instance repeats what.
+//! It decides whether a repetition can know the number. `order/` decides which instance repeats what.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -14,18 +14,19 @@ struct Conditions {
     where_document: Option<IgnoredAny>,
 }
 
-/// Whether the delete removes what a condition finds. Its work is bounded by the collection then, not by the request, and
-/// its number is that of the records found: a repetition finds none. By ids alone, Chroma counts the ids that were sent.
+/// Returns whether the delete removes the records that match a condition. Its work is then bounded by the collection,
+/// not by the request, and its number is that of the records found, so a repetition finds none. For a delete by ids
+/// alone, Chroma counts the ids that were sent.
 pub fn deletes_by_condition(body: &[u8]) -> bool {
     let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
     match serde_json::from_slice::<Conditions>(body) {
         Ok(conditions) if object => conditions.metadata.is_some() || conditions.where_document.is_some(),
-        // Not read: it may be anything.
+        // It could not be read, so it may be anything.
         Ok(_) | Err(_) => true,
     }
 }
 
-/// The answer to a delete that does not claim a number: that of every Chroma before 1.5, which all clients take.
+/// The answer to a delete without a number, as sent by every Chroma before 1.5. All clients accept it.
 pub fn deleted_unknown() -> Bytes {
     Bytes::from_static(b"{}")
 }

@@ -1,22 +1,23 @@
-//! What two servers show of one collection, compared: its definition.
+//! Compares the definitions that two servers show for one collection.
 //!
-//! It decides which differences count. What follows from one is the caller's: a copy that differs is diverged.
+//! It decides which differences count. The caller decides what follows: a copy that differs is diverged.
 
 use serde_json::Value;
 
-/// What two instances define differently of one collection, in words; `None` where they agree. Left out is what is each
-/// instance's own (ids, the number of threads), and metadata keys that one of them has discovered in its data and indexes as
-/// the schema's defaults say. Where only one of them can show a schema, it must be one that a configuration alone gives.
+/// Describes how two instances define one collection differently; `None` if they agree. Ignores values that are each
+/// instance's own (ids, the number of threads), and metadata keys that one of them discovered in its data and indexes
+/// according to the schema's defaults. If only one of them can show a schema, it must be one that a configuration alone
+/// produces.
 pub fn definition_difference(one: &[u8], other: &[u8]) -> Option<String> {
     differing(one, other, &["metadata", "configuration_json", "dimension"])
 }
 
-/// How two Collection objects that should have one name differ in it.
+/// Describes how two Collection objects that should have one name differ in name or schema, if they do.
 pub fn name_difference(one: &[u8], other: &[u8]) -> Option<String> {
     differing(one, other, &["name"])
 }
 
-/// As [`definition_difference`], of a collection and a copy that has no records yet, hence no dimension.
+/// Like [`definition_difference`], for a collection and a copy that has no records yet, and so no dimension.
 pub fn blank_definition_difference(one: &[u8], blank: &[u8]) -> Option<String> {
     differing(one, blank, &["metadata", "configuration_json"])
 }
@@ -43,8 +44,7 @@ fn differing(one: &[u8], other: &[u8], parts: &[&str]) -> Option<String> {
 
 type Object = serde_json::Map<String, Value>;
 
-/// Whether a collection that is defined by its configuration alone has such a schema: indexes are on and off as they are
-/// by default.
+/// Returns whether a configuration alone produces this schema: every index is on or off as by default.
 fn is_plain(schema: &Object) -> bool {
     let on_where = |types: &Value, is_on: &dyn Fn(&str) -> bool| {
         let indexes = types.as_object().into_iter().flat_map(Object::values).filter_map(Value::as_object).flatten();
@@ -67,7 +67,7 @@ fn is_plain(schema: &Object) -> bool {
         && others.into_iter().all(|(_, part)| part.is_null())
 }
 
-/// A Collection object without the number of threads, which is the host's.
+/// Parses a Collection object and removes the number of threads, which depends on the host.
 fn comparable(answer: &[u8]) -> Option<Value> {
     let mut value: Value = serde_json::from_slice(answer).ok()?;
     forget_threads(value.get_mut("configuration_json")?);
@@ -95,7 +95,7 @@ fn forget_threads(configuration: &mut Value) {
     }
 }
 
-/// The first part of the schema that differs: a key, or the name of another part.
+/// Returns the first part of the schema that differs: a key, or the name of another part.
 fn schema_difference(one: &Object, other: &Object) -> Option<String> {
     for part in one.keys().chain(other.keys()).filter(|part| *part != "keys") {
         if one.get(part) != other.get(part) {
@@ -104,7 +104,7 @@ fn schema_difference(one: &Object, other: &Object) -> Option<String> {
     }
     let keys = |schema: &Object| schema.get("keys").and_then(Value::as_object).cloned();
     let (ours, theirs) = (keys(one).unwrap_or_default(), keys(other).unwrap_or_default());
-    // Agreed on, by now.
+    // They are equal if this point is reached.
     let defaults = one.get("defaults").unwrap_or(&Value::Null);
     let differs = |key: &&String| match (ours.get(*key), theirs.get(*key)) {
         (Some(one), Some(other)) => one != other && !(discovered(one, defaults) && discovered(other, defaults)),
@@ -114,12 +114,12 @@ fn schema_difference(one: &Object, other: &Object) -> Option<String> {
     ours.keys().chain(theirs.keys()).find(differs).cloned()
 }
 
-/// Whether the key is indexed as the defaults say, in each of its types.
+/// Returns whether the key is indexed according to the defaults, in each of its types.
 fn discovered(types: &Value, defaults: &Value) -> bool {
     types.as_object().is_some_and(|types| types.iter().all(|(kind, index)| defaults.get(kind) == Some(index)))
 }
 
-/// For the log: what clients chose can be long.
+/// Shortens a value for the log: clients' values can be long.
 fn shortened(value: &Value) -> String {
     const MOST: usize = 300;
     let text = value.to_string();
@@ -155,7 +155,7 @@ mod tests {
         collection
     }
 
-    /// The same from both sides.
+    /// The same in both directions.
     fn difference(one: &Value, other: &Value) -> Option<String> {
         let bytes = [one.to_string(), other.to_string()];
         let there = definition_difference(bytes[0].as_bytes(), bytes[1].as_bytes());

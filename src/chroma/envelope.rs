@@ -1,6 +1,6 @@
 //! Which requests are vouched for: those inside a conservative envelope, and those like one that has succeeded.
 //!
-//! A request that is vouched for fails over at once when its instance dies; one that is not becomes a suspect (rule
+//! A request that is vouched for fails over at once when its instance dies. One that is not becomes a suspect (rule
 //! R13). Nothing is refused here.
 
 use std::collections::{HashMap, VecDeque};
@@ -9,15 +9,15 @@ use super::shape::{Numbers, Shape, Verb};
 use super::sizes::IndexShape;
 use crate::order::{Conditions, Vouching};
 
-/// Kinds of requests that are remembered.
+/// The most kinds of requests that are remembered.
 const KEYS: usize = 512;
-/// Shapes that are remembered of one kind, none of which has every number below another's.
+/// The most shapes that are remembered of one kind. None of them has all its numbers within another's.
 const SHAPES: usize = 8;
-/// In an index out of the ordinary, where no number is known to be harmless, what is up to so many times as much as
-/// what has succeeded counts as like it.
+/// For an index out of the ordinary, no number is known to be harmless. There, numbers up to this many times those of a
+/// request that has succeeded count as like it.
 const LIKE: u64 = 2;
 
-/// What is vouched for without having been seen to succeed.
+/// The requests that are vouched for before any has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Envelope(Numbers);
 
@@ -28,17 +28,17 @@ impl Default for Envelope {
 }
 
 impl Envelope {
-    /// With these numbers as the highest.
+    /// Creates an envelope with these numbers as the highest.
     pub const fn new(most: Numbers) -> Envelope {
         Envelope(most)
     }
 
-    /// Whether the shape is an ordinary one.
+    /// Returns whether the shape is an ordinary one.
     pub fn holds(&self, shape: &Shape) -> bool {
         shape.index == IndexShape::ORDINARY && shape.numbers.within(&self.0)
     }
 
-    /// The highest numbers that are like these, which have succeeded.
+    /// Returns the highest numbers that count as like these, with which a request has succeeded.
     fn like(&self, index: IndexShape, succeeded: &Numbers) -> Numbers {
         Numbers::from_fn(|number| {
             let (succeeded, ordinary) = (succeeded.get(number), self.0.get(number));
@@ -51,7 +51,7 @@ impl Envelope {
     }
 }
 
-/// What kind of request has succeeded.
+/// The kind of a request that has succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
     verb: Verb,
@@ -65,7 +65,7 @@ impl Key {
     }
 }
 
-/// The envelope, and what has succeeded since the start: of each kind a few of the largest.
+/// The envelope, and the largest few requests of each kind that have succeeded since the start.
 #[derive(Clone, Debug)]
 pub struct Likeness {
     envelope: Envelope,
@@ -75,19 +75,19 @@ pub struct Likeness {
 }
 
 impl Likeness {
-    /// Nothing has succeeded yet.
+    /// Starts with nothing that has succeeded.
     pub fn new(envelope: Envelope) -> Likeness {
         Likeness { envelope, succeeded: HashMap::new(), keys: VecDeque::new() }
     }
 
-    /// Whether the request is like what has succeeded.
+    /// Returns whether the request is inside the envelope or like one that has succeeded.
     pub fn of(&self, shape: &Shape) -> Vouching {
         let like = |succeeded: &Numbers| shape.numbers.within(&self.envelope.like(shape.index, succeeded));
         let seen = || self.succeeded.get(&Key::of(shape)).is_some_and(|shapes| shapes.iter().any(like));
         if self.envelope.holds(shape) || seen() { Vouching::Vouched } else { Vouching::Unvouched }
     }
 
-    /// An instance has executed such a request.
+    /// Records that an instance has executed such a request.
     pub fn succeeded(&mut self, shape: &Shape) {
         if self.envelope.holds(shape) {
             return;
@@ -112,7 +112,8 @@ impl Likeness {
         shapes.push_back(shape.numbers);
     }
 
-    /// An instance has died of such a request, as far as can be told: what was like it proves nothing any more.
+    /// Records that an instance died of such a request, as far as can be told. Earlier successes of its kind no longer
+    /// prove anything.
     pub fn died(&mut self, shape: &Shape) {
         let key = Key::of(shape);
         self.succeeded.remove(&key);
@@ -161,7 +162,7 @@ mod tests {
         ] {
             assert_eq!(likeness.of(&ordinary(verb, Number::ConditionTerms, terms)), vouching, "{verb:?} {terms}");
         }
-        // Two that have succeeded say nothing of one that is as large as both.
+        // Two that have succeeded prove nothing about one that is as large as both.
         likeness.succeeded(&ordinary(DELETE, Number::ConditionDepth, 50));
         let both = shape(DELETE, IndexShape::ORDINARY, |number| match number {
             Number::ConditionTerms => 500,
@@ -204,7 +205,7 @@ mod tests {
     }
 
     proptest! {
-        /// What is vouched for is inside the envelope, or below twice what one request of its kind has succeeded with.
+        /// A shape that is vouched for is inside the envelope, or below twice what one request of its kind has succeeded with.
         #[test]
         fn nothing_else_is_vouched_for(succeeded in prop::collection::vec(any_shape(), 0..60), asked in any_shape()) {
             let mut likeness = Likeness::new(Envelope::default());

@@ -1,8 +1,8 @@
 //! Error bodies in Chroma's shape, so that stock clients raise the right exception.
 //!
-//! The Python client picks its exception by `error`, the JS client by the status. The texts of the
-//! constructors are Chroma 1.5.9's own, byte for byte; an edge-only error adds `reason`, `transaction_id`
-//! and `recovery`. Each constructor names the status that Chroma gives with the body.
+//! The Python client picks its exception by `error`, the JS client by the status. The texts of the constructors are
+//! those of Chroma 1.5.9, byte for byte. An error of the edge's own adds `reason`, `transaction_id` and `recovery`.
+//! Each constructor names the status that Chroma returns with the body.
 
 use serde::Serialize;
 
@@ -22,13 +22,13 @@ pub enum ErrorName {
     AuthorizationError,
 }
 
-/// What becomes of a write that got no definite answer.
+/// What happens to a write that got no definite answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Recovery {
     /// It is in the journal and will be executed.
     Pending,
-    /// Whether it is in the journal is unknown now.
+    /// It is unknown whether it is in the journal.
     Unknown,
 }
 
@@ -48,12 +48,12 @@ pub struct ErrorBody {
     pub overload: Option<Overload>,
 }
 
-/// How much is served at once, for those that are refused because it is too much.
+/// The edge's capacity, shown to clients whose request exceeds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Overload {
-    /// Requests to one Chroma server.
+    /// Requests sent to one Chroma server at once.
     pub concurrent_limit: usize,
-    /// Requests that may wait for that.
+    /// Requests that may wait for one of those places.
     pub queue_size: usize,
 }
 
@@ -76,13 +76,13 @@ impl ErrorBody {
         self
     }
 
-    /// The same error with how much is served.
+    /// The same error with the edge's capacity.
     pub fn with_overload(mut self, overload: Option<Overload>) -> Self {
         self.overload = overload;
         self
     }
 
-    /// The same error naming the transaction and, where its outcome is open, what becomes of it.
+    /// The same error with the transaction and, if its outcome is open, its recovery.
     pub fn with_transaction(mut self, id: TransactionId, recovery: Option<Recovery>) -> Self {
         self.transaction_id = Some(id);
         self.recovery = recovery;
@@ -91,7 +91,7 @@ impl ErrorBody {
 
     /// The body's bytes, keys in Chroma's order.
     pub fn to_json(&self) -> Vec<u8> {
-        // A struct of strings always serializes; an empty body is the harmless other case.
+        // A struct of strings always serializes. If not, an empty body does no harm.
         serde_json::to_vec(self).unwrap_or_default()
     }
 

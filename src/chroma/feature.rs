@@ -1,4 +1,4 @@
-//! What requests can use, and not every server has. It decides nothing: scans note it, `proxy/` asks the servers.
+//! Features that requests can use and that some servers lack. It decides nothing: scans record them, `proxy/` asks the servers.
 
 /// Something that some servers have and others do not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

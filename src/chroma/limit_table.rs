@@ -1,12 +1,12 @@
-//! How much one request may ask for: every limit has a name, a default, and a refusal that names both.
+//! The limits on one request: each has a name, a default, and a refusal that names both.
 //!
-//! The defaults lie where Chroma 1.5.9 stops working, never below what it executes. Comparisons and regular expressions are
-//! the exception, since it executes them for minutes (`docs/chroma-limits.md` has the measurements). `limits.rs` compares
-//! requests with the limits.
+//! The defaults are where Chroma 1.5.9 stops working, never below what it executes. Comparisons and regular expressions
+//! are the exception, because Chroma executes them for minutes (`docs/chroma-limits.md` has the measurements).
+//! `limits.rs` compares requests with the limits.
 
 use super::setting::{GIB, KIB, MIB, Setting, Unit};
 
-/// What is counted of a request.
+/// The quantities of a request that are limited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Limit {
     NameBytes,
@@ -34,7 +34,7 @@ struct Row {
     /// The key below `edge.limits`.
     setting: Setting,
     reason: &'static str,
-    /// What is counted, as a refusal says it.
+    /// The counted quantity, as named in a refusal.
     what: &'static str,
 }
 
@@ -116,13 +116,13 @@ impl Limit {
     }
 }
 
-/// An index definition that Chroma accepts, and that kills it or hides what is in it.
+/// An index definition that Chroma accepts, but that kills it or hides its own contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IndexFault {
     /// The process dies at the first add of a few records.
     #[error("max_neighbors (hnsw:M) must be at least 1; with 0 Chroma crashes at the first add")]
     NoNeighbors,
-    /// Chroma reads fields by their position; the edge, and every client, by name.
+    /// Chroma reads the fields by position; the edge and every client read them by name.
     #[error("The configuration and the schema of a collection must be objects; the edge does not read arrays there")]
     Positional,
 }

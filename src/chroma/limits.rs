@@ -1,7 +1,7 @@
-//! Whether one request asks for too much: what a scan has measured, compared with the limits in force.
+//! Whether one request exceeds a limit: compares a scan's measurements with the limits in force.
 //!
-//! The scans measure, this file compares. Which limits there are is in `limit_table.rs`. Nothing here is applied to what
-//! is journaled already.
+//! The scans measure; this file compares. `limit_table.rs` defines the limits. None of them applies to a write that is
+//! already journaled.
 
 use super::feature::Feature;
 use super::limit_table::{Exceeded, IndexFault, Limit};
@@ -28,7 +28,7 @@ impl RequestLimits {
         self.0[limit as usize]
     }
 
-    /// Refuses what is over a limit, or outside the range in which Chroma works.
+    /// Refuses a request that exceeds a limit, or is outside the range in which Chroma works.
     ///
     /// # Errors
     /// The first limit that is exceeded.
@@ -56,7 +56,7 @@ impl RequestLimits {
     }
 }
 
-/// What a scan has counted: of each limit the highest count in the request.
+/// The counts of a scan: the highest count in the request for each limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Measured {
     counts: [u64; Limit::ALL.len()],
@@ -66,7 +66,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// What is counted and not limited.
+    /// Returns the counts that are not limited.
     pub(super) fn sizes(&self) -> &Sizes {
         &self.sizes
     }
@@ -75,17 +75,17 @@ impl Measured {
         &mut self.sizes
     }
 
-    /// Whether it is a query for no results at all: Chroma's handler panics at it, and closes the connection.
+    /// Returns whether this is a query for no results at all. It makes Chroma's handler panic and close the connection.
     pub const fn asks_for_none(&self) -> bool {
         self.sizes.asks_for_none
     }
 
-    /// The index that the request defines.
+    /// Returns the index that the request defines.
     pub const fn index_shape(&self) -> IndexShape {
         self.sizes.index
     }
 
-    /// What is wrong with it.
+    /// Returns the fault of that index, if any.
     pub(super) const fn index_fault(&self) -> Option<IndexFault> {
         self.index
     }
@@ -109,7 +109,7 @@ impl Measured {
         self.counts[limit as usize]
     }
 
-    /// Whether the request needs a server that has this.
+    /// Returns whether the request needs a server with this feature.
     pub fn uses(&self, feature: Feature) -> bool {
         self.uses[feature as usize]
     }

@@ -1,7 +1,7 @@
-//! Finding one collection on one server by its id there: with one request where the server has a route for that, else by
-//! its name, and in the list where the name means another one there at the moment.
+//! Finding one collection on one server by its id there. Takes one request if the server has a route for that.
+//! Otherwise the collection is looked up by its name, and in the list if the name currently belongs to another one.
 //!
-//! It says what to ask and reads the answers; it sends nothing.
+//! It decides what to request and reads the answers; it sends nothing.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -10,23 +10,23 @@ use super::capabilities::ByIdRoute;
 use super::rewrite::{by_id_path, collection_path, collections_path};
 use crate::ids::{InstanceCollectionId, Scope};
 
-/// Collections asked for at once.
+/// The number of collections requested at once.
 const PAGE: usize = 100;
 
-/// What is to be asked next, or has been found.
+/// The next request, or the result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// A GET of this path; its answer is shown to [`Lookup::take`].
+    /// Send a GET of this path and pass the answer to [`Lookup::take`].
     Ask(String),
     /// The Collection object, as the server shows it.
     Found(Vec<u8>),
-    /// The server has no collection of this id.
+    /// The server has no collection with this id.
     Absent,
-    /// The last answer is neither.
+    /// The last answer shows neither.
     Unclear,
 }
 
-/// One collection, being looked for.
+/// The search for one collection.
 #[derive(Clone, Debug)]
 pub struct Lookup {
     scope: Scope,
@@ -48,7 +48,7 @@ struct Identified {
 }
 
 impl Lookup {
-    /// `name`: its name, as far as is known.
+    /// Begins a search. `name` is its name as far as is known.
     pub fn new(route: ByIdRoute, scope: Scope, id: InstanceCollectionId, name: String) -> Lookup {
         let step = match route {
             ByIdRoute::Present => Step::ById,
@@ -57,7 +57,7 @@ impl Lookup {
         Lookup { scope, id, name, step }
     }
 
-    /// The first request.
+    /// Returns the path to request in the current step.
     pub fn path(&self) -> String {
         match self.step {
             Step::ById => by_id_path(&self.scope, self.id),
@@ -73,7 +73,7 @@ impl Lookup {
             (Step::ByName, 404) if is_chromas(body) => self.ask(0),
             (Step::ById | Step::ByName, 200) => match serde_json::from_slice::<Identified>(body) {
                 Ok(found) if found.id == self.id.uuid() => Looked::Found(body.to_vec()),
-                // Another one has this name there: a change of names is under way.
+                // Another collection has this name on the server: names are being changed.
                 Ok(_) if matches!(self.step, Step::ByName) => self.ask(0),
                 Ok(_) | Err(_) => Looked::Unclear,
             },
@@ -95,12 +95,13 @@ impl Lookup {
         if let Some(found) = items.iter().find(is_it) {
             return Looked::Found(found.get().as_bytes().to_vec());
         }
-        // More than was asked for: the server does not page.
+        // A list longer than a page is complete: the server does not page.
         if items.len() == PAGE { self.ask(offset + PAGE) } else { Looked::Absent }
     }
 }
 
-/// Whether Chroma itself says that it has no such thing. A gateway's 404 does not, nor does a server's without the route.
+/// Returns whether Chroma itself reports that the object does not exist. A gateway's 404 is not Chroma's, nor is the
+/// 404 of a server without the route.
 pub fn is_not_found(status: u16, body: &[u8]) -> bool {
     status == 404 && is_chromas(body)
 }

@@ -1,7 +1,7 @@
-//! How a marker is written on a server (rule R16): as the metadata of one collection in a database of the edge's own.
+//! How a marker is stored on a server (rule R16): as the metadata of one collection, in a database of the edge's own.
 //!
-//! Chroma keeps everything in one SQLite file and commits it in order: what was committed before the marker is there
-//! wherever the marker is.
+//! Chroma keeps everything in one SQLite file and commits in order: wherever the marker is, so is everything committed
+//! before it.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -10,13 +10,13 @@ use uuid::Uuid;
 use crate::ids::{InstanceName, Seq};
 use crate::order::{Generation, Marker};
 
-/// What the collection is called.
+/// The name of the marker's collection.
 pub const MARKER_NAME: &str = "marker";
 
-/// What the collection beside it is called that says who wipes the server: whoever finds it goes on.
+/// The name of a collection beside it that records who wipes the server. An edge that finds its own record continues the wipe.
 pub const WIPE_NAME: &str = "wiped";
 
-/// Who wipes a server: an instance of this journal.
+/// The owner of a wipe: an instance of this journal.
 #[derive(Clone, Copy, Debug)]
 pub struct Wiper<'a> {
     pub journal: Uuid,
@@ -37,10 +37,11 @@ struct Metadata {
     through: u64,
 }
 
-/// The marker in this Collection object, with the collection's id on the server. `None`: it is none of the edge's.
+/// Reads the marker from this Collection object, and the collection's id on the server. Returns `None` if it is not a
+/// marker of the edge.
 ///
 /// # Errors
-/// When this is no Collection object.
+/// This is not a Collection object.
 pub fn read_marker(object: &[u8]) -> Result<Option<(Uuid, Marker)>, serde_json::Error> {
     let Shown { id, metadata } = serde_json::from_slice(object)?;
     let Some(Ok(found)) = metadata.map(serde_json::from_value::<Metadata>) else { return Ok(None) };
@@ -49,22 +50,22 @@ pub fn read_marker(object: &[u8]) -> Result<Option<(Uuid, Marker)>, serde_json::
     Ok(Some((id, Marker { journal, instance, generation: Generation::new(generation), through })))
 }
 
-/// The body of the creation of the collection with this marker.
+/// Returns the body that creates the collection with this marker.
 pub fn marker_creation(marker: &Marker) -> String {
     json!({ "name": MARKER_NAME, "metadata": metadata(marker) }).to_string()
 }
 
-/// The body of the change to this marker.
+/// Returns the body that changes the collection to this marker.
 pub fn marker_change(marker: &Marker) -> String {
     json!({ "new_metadata": metadata(marker) }).to_string()
 }
 
-/// The body of the creation of the collection which says that `by` wipes the server that carries this marker.
+/// Returns the body that creates the wipe record: `by` wipes the server that carries this marker.
 pub fn wipe_creation(by: &Wiper<'_>, marker: &Marker) -> String {
     json!({ "name": WIPE_NAME, "metadata": wipe_metadata(by, marker) }).to_string()
 }
 
-/// Whether this Collection object says so.
+/// Returns whether this Collection object is that wipe record.
 pub fn is_wiped_by(by: &Wiper<'_>, marker: &Marker, object: &[u8]) -> bool {
     let shown = serde_json::from_slice::<Shown>(object).ok().and_then(|shown| shown.metadata);
     shown.is_some_and(|metadata| metadata == wipe_metadata(by, marker))

@@ -1,8 +1,8 @@
-//! Several requests of one kind, as one request.
+//! Merges several requests of one kind into one request.
 //!
-//! Chroma applies what is inside a request in order, so the concatenation means the same as the requests one after
-//! another. Elements are copied as text, so no number changes. Rule R9, which the scan checks before, decides which requests
-//! may share one.
+//! Chroma applies the contents of a request in order, so the concatenation means the same as the requests one after
+//! another. Elements are copied as text, so no number changes. Rule R9, which the scan checks before, decides which
+//! requests may share one.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -25,9 +25,9 @@ struct Records<'a> {
     uris: Column<'a>,
 }
 
-/// The body of one request that does what these do in this order. An array that some lack becomes a run of nulls
-/// there, which Chroma reads as absent. `None` for bodies that the scan would not call mergeable, for a kind that
-/// is never merged, and for text that is not UTF-8: send those one by one.
+/// Returns the body of one request equivalent to these in this order. If some lack an array, their part of it becomes a
+/// run of nulls, which Chroma reads as absent. Returns `None` for bodies that the scan would not call mergeable, for a
+/// kind that is never merged, and for text that is not UTF-8: send those one by one.
 pub fn merge(kind: Kind, bodies: &[&[u8]]) -> Option<Vec<u8>> {
     if !matches!(kind, Kind::Add | Kind::Update | Kind::Upsert) || bodies.is_empty() {
         return None;

@@ -67,7 +67,7 @@ proptest! {
         let at = at.index(text.len());
         text[at] = byte;
         let mergeable = scan_records(Kind::Add, &text, None, None).is_ok_and(|scan| scan.merge.is_some());
-        // A byte inside an embedding is not looked at by the scan.
+        // The scan does not look at the bytes inside an embedding.
         if mergeable && std::str::from_utf8(&text).is_ok() {
             prop_assert!(merge(Kind::Add, &[&text]).is_some());
         }

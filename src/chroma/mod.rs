@@ -1,10 +1,10 @@
-//! Everything the edge knows of Chroma's HTTP API (measured on Chroma 1.5.9; what differs before is in
-//! `capabilities.rs`).
+//! Everything the edge knows of Chroma's HTTP API (measured on Chroma 1.5.9; `capabilities.rs` has the differences of
+//! earlier versions).
 //!
-//! Pure: no I/O, no clock, no tokio. It decides what a request is ([`route`]), what its body promises
-//! ([`scan_records`] and its sisters), how bodies, paths and ids are rewritten, and what an answer means
-//! ([`classify`]). It does not decide where a request goes, when, or whether it is sent at all: that is
-//! `order/`, `executor/` and `proxy/`. Every input here is untrusted; nothing panics on it.
+//! Pure: no I/O, no clock, no tokio. It decides what a request is ([`route`]), what its body contains ([`scan_records`]
+//! and its siblings), how bodies, paths and ids are rewritten, and what an answer means ([`classify`]). It does not
+//! decide where a request goes, when, or whether it is sent at all: `order/`, `executor/` and `proxy/` do. Every input
+//! here is untrusted; nothing panics on it.
 
 mod answer;
 mod body_ids;
@@ -30,7 +30,7 @@ mod setting;
 mod shape;
 mod sizes;
 
-/// The header that names a request; Chroma's clients show it with an error.
+/// The header that identifies a request. Chroma's clients show it with an error.
 pub const TRACE_ID: http::HeaderName = http::HeaderName::from_static("chroma-trace-id");
 
 pub use answer::EdgeAnswer;

@@ -1,16 +1,16 @@
-//! Names of the edge's own collections on instances: copies in the making. No client sees or makes them.
+//! Names of the edge's own collections on instances: copies being made. No client sees or creates them.
 
 use uuid::Uuid;
 
-/// What the name of every collection of the edge's own begins with.
+/// The prefix of the name of every collection of the edge's own.
 pub const RESERVED_PREFIX: &str = "chroma-edge.";
 
-/// A new name that no client is shown.
+/// Returns a new name that no client is shown.
 pub fn hidden_name(what: &str) -> String {
     format!("{RESERVED_PREFIX}{what}.{}", Uuid::new_v4().simple())
 }
 
-/// Whether a collection of this name is the edge's own.
+/// Returns whether a collection with this name is the edge's own.
 pub fn is_reserved(name: &str) -> bool {
     name.starts_with(RESERVED_PREFIX)
 }

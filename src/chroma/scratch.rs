@@ -1,8 +1,8 @@
-//! The edge's own databases on a server, reserved and hidden from clients in the edge's own answers: the one in which a
-//! server is tried out, and the one that holds its marker.
+//! The edge's own databases on a server, reserved, and hidden from clients in the edge's own answers: one for trying
+//! out the server, and one for its marker.
 //!
-//! The first exists for a moment; if a crash leaves it behind, the next inspection removes it. Inspections leave both out, so
-//! the edge adopts neither, and clients learn no id of a collection in them.
+//! The first exists only briefly. If a crash leaves it behind, the next inspection removes it. Inspections ignore both,
+//! so the edge adopts neither, and clients never see the id of a collection in them.
 
 use super::answer::EdgeAnswer;
 use super::error::{ErrorBody, ErrorName};
@@ -13,7 +13,7 @@ use crate::order::DEFAULT_TENANT;
 const DATABASE: &str = "chroma-edge-scratch";
 const MARKER: &str = "chroma-edge-marker";
 
-/// The database in which a server is tried out.
+/// The database for trying out a server.
 pub fn scratch_scope() -> Scope {
     Scope::new(DEFAULT_TENANT, DATABASE)
 }
@@ -23,17 +23,17 @@ pub fn marker_scope() -> Scope {
     Scope::new(DEFAULT_TENANT, MARKER)
 }
 
-/// Whether this is the database in which a server is tried out.
+/// Returns whether this is the database for trying out a server.
 pub fn is_scratch(tenant: &str, database: &str) -> bool {
     tenant == DEFAULT_TENANT && database == DATABASE
 }
 
-/// Whether this is one of the edge's own databases.
+/// Returns whether this is one of the edge's own databases.
 pub fn is_reserved_database(tenant: &str, database: &str) -> bool {
     tenant == DEFAULT_TENANT && [DATABASE, MARKER].contains(&database)
 }
 
-/// The answer to a request that is about the reserved database: for clients there is none.
+/// Answers a request about a reserved database. For clients it does not exist.
 pub fn hidden(operation: &Operation) -> Option<EdgeAnswer> {
     let reserved = |scope: &Scope| is_reserved_database(&scope.tenant, &scope.database);
     match operation {
@@ -52,12 +52,12 @@ pub fn hidden(operation: &Operation) -> Option<EdgeAnswer> {
         Operation::CatalogWrite(CatalogWrite::CreateCollection { scope }) if reserved(scope) => {
             Some(ErrorBody::database_does_not_exist(&scope.database))
         }
-        // By name it is looked up in the edge's catalog, which does not have it; record operations know ids alone.
+        // A name is looked up in the edge's catalog, which does not contain it. Record operations use only ids.
         _ => None,
     }
 }
 
-/// The answer to the creation of a database of this name, where it is the reserved one.
+/// Returns the answer to the creation of a database with this name, if the name is reserved.
 pub fn reserved_database(tenant: &str, name: &str) -> Option<EdgeAnswer> {
     let message = || format!("Database name [{name}] is reserved");
     is_reserved_database(tenant, name).then(|| {

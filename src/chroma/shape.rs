@@ -1,7 +1,7 @@
-//! The shape of a request: its operation, how it names its records, the index that it meets, and every number that counts.
+//! The shape of a request: its operation, how it names its records, the index it uses, and every number that counts.
 //! Two requests of one shape ask the same of an instance (rule R13).
 //!
-//! The scans count, this file names. [`envelope`](super::envelope) decides what follows from a shape.
+//! The scans count; this file names. [`envelope`](super::envelope) decides what follows from a shape.
 
 use super::limit_table::Limit;
 use super::limits::Measured;
@@ -10,7 +10,7 @@ use super::setting::{GIB, MIB, Setting, Unit};
 use super::sizes::IndexShape;
 use crate::order::{Conditions, Kind};
 
-/// A number of a request by which an instance can be overtaxed.
+/// A number of a request that can overload an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Number {
     Documents,
@@ -45,7 +45,7 @@ impl Number {
         Number::ConditionRegexBytes,
     ];
 
-    /// The key below `edge.vouch`; the default is what is vouched for, and the lowest value is 0.
+    /// The key below `edge.vouch`. Requests up to the default are vouched for; the lowest value is 0.
     pub const fn setting(self) -> Setting {
         use Unit::{Bytes, Count};
         match self {
@@ -69,7 +69,7 @@ impl Number {
 pub struct Numbers([u64; Number::ALL.len()]);
 
 impl Numbers {
-    /// With these values.
+    /// Creates numbers with these values.
     pub fn from_fn(value: impl FnMut(Number) -> u64) -> Numbers {
         Numbers(Number::ALL.map(value))
     }
@@ -78,20 +78,20 @@ impl Numbers {
         self.0[number as usize]
     }
 
-    /// Whether none is above the other's.
+    /// Returns whether no number is above the other's.
     pub fn within(&self, most: &Numbers) -> bool {
         self.0.iter().zip(&most.0).all(|(here, there)| here <= there)
     }
 }
 
-/// The operation, as far as what it asks of an instance goes.
+/// The operation, as far as it determines the load on an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     Write(Kind),
     Read(RecordReadKind),
 }
 
-/// What a request amounts to.
+/// The shape of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     pub verb: Verb,
@@ -101,7 +101,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// The shape of a request that was measured, with a body of this length, to a collection with this index.
+    /// Returns the shape of a measured request with a body of this length, to a collection with this index.
     pub fn of(verb: Verb, measured: &Measured, bytes: usize, index: IndexShape) -> Shape {
         let sizes = measured.sizes();
         let limit = |limit| measured.get(limit);

@@ -1,6 +1,6 @@
-//! `adopt`: an operator decides which server's copy is kept of collections that were there before the edge, and differ.
+//! `adopt`: an operator decides which server's copy to keep of collections that existed before the edge and differ.
 //!
-//! Decides the words. Whether a copy can be kept is the edge's to say.
+//! Decides the output. The edge decides whether a copy can be kept.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -53,7 +53,7 @@ fn told(name: &str, said: &Value) -> String {
     format!("{name}: the copy of {from} is kept; made like it: {}\n", names(&said["condemned"]))
 }
 
-/// One that is refused keeps nobody from the others.
+/// Decides for every differing collection; a refusal does not stop the rest.
 fn every(operator: &Operator, from: &str) -> Result<(String, ExitCode), CallError> {
     let (mut text, mut code) = (String::new(), ExitCode::SUCCESS);
     for (id, name) in differing(&operator.page("/status")?) {
@@ -73,7 +73,7 @@ fn every(operator: &Operator, from: &str) -> Result<(String, ExitCode), CallErro
     Ok((text, code))
 }
 
-/// The collections of which copies differ, each once: its id and its name.
+/// Lists the collections whose copies differ, each once: id and name.
 fn differing(status: &Value) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for one in status["diverged"].as_array().into_iter().flatten().filter(|one| one["difference"].is_object()) {

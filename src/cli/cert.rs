@@ -1,4 +1,4 @@
-//! `chroma-edge cert`: a certificate for a first try of TLS on the listener.
+//! `chroma-edge cert`: a certificate for trying out TLS on the listener.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -22,7 +22,7 @@ pub(super) struct SelfSigned {
     names: Vec<String>,
 }
 
-/// Makes it.
+/// Runs the command.
 pub(super) fn run(asked: Asked) -> ExitCode {
     let Asked::SelfSigned(asked) = asked;
     match make(&asked) {
@@ -45,13 +45,13 @@ fn make(asked: &SelfSigned) -> Result<(PathBuf, PathBuf), String> {
     let made = rcgen::generate_simple_self_signed(asked.names.clone()).map_err(|error| error.to_string())?;
     std::fs::create_dir_all(&asked.out).map_err(|error| format!("{}: {error}", asked.out.display()))?;
     let (cert, key) = (asked.out.join("edge-cert.pem"), asked.out.join("edge-key.pem"));
-    // The key first: without it the certificate is of no use to anybody.
+    // The key first: without it, the certificate is useless.
     write(&key, &made.signing_key.serialize_pem(), 0o600)?;
     write(&cert, &made.cert.pem(), 0o644)?;
     Ok((cert, key))
 }
 
-/// Never over a file that exists.
+/// Writes a new file; never overwrites one.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), String> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| format!("{}: {error}", path.display()))

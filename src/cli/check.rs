@@ -1,4 +1,4 @@
-//! What `check` prints: the configuration in effect, after defaults and environment.
+//! The output of `check`: the effective configuration, after defaults and environment.
 //!
 //! Decides the layout only. Keys are named as in the file, so that a line can be copied into it.
 
@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use crate::config::Config;
 
-/// One key a line, with the file's names.
+/// Formats the configuration with one key per line, under its name in the file.
 pub(super) fn summary(config: &Config) -> String {
     let mut text = String::from("the configuration is correct; in effect:\n");
     let lines = config.effective();

@@ -1,7 +1,8 @@
-//! `cleanup`: collections that tests have left at a live edge are removed.
+//! `cleanup`: removes collections that tests left behind at a live edge.
 //!
-//! Decides the words, and asks first. What may be removed is decided by the prefixes (`validate/`), and what is protected by
-//! the edge. Exit code: 0 nothing is left of them, or they were to be listed alone, 1 something is, or the edge refused, 64 a mistake in what was asked.
+//! Decides the output, and asks for confirmation first. The prefixes (`validate/`) decide what may be removed, and the
+//! edge decides what is protected. Exit code: 0 none of them is left, or they were only listed; 1 some are left, or the
+//! edge refused; 64 a mistake in the command.
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use super::USAGE;
 use super::operator::Edge;
 use crate::validate::{CallError, Collections, Operator, Prefixes, TestName};
 
-/// What tests call their collections, if nothing else is said.
+/// The usual prefixes of tests' collections, the default.
 const PREFIXES: [&str; 11] = [
     "AUTOTEST_",
     "test_",
@@ -25,7 +26,7 @@ const PREFIXES: [&str; 11] = [
     "PRODUCTION_",
 ];
 
-/// Protected whatever the edge says.
+/// Protected whatever the edge reports.
 const PROTECTED: &str = "global";
 
 #[derive(Debug, clap::Args)]
@@ -83,11 +84,11 @@ pub(super) fn run(asked: Asked) -> ExitCode {
     })
 }
 
-/// What the edge says of names.
+/// The names that matter to a cleanup, from the edge.
 struct Names {
-    /// What it protects, and the one that always is.
+    /// The names that the edge protects, and the one that is always protected.
     protected: Vec<String>,
-    /// With what the names of tests begin.
+    /// The prefixes of names of tests.
     tests: Vec<String>,
 }
 
@@ -102,7 +103,7 @@ fn names(operator: &Operator) -> Result<Names, CallError> {
     Ok(Names { protected, tests: list("test_prefixes") })
 }
 
-/// Whoever is there says yes. Nobody there is a no.
+/// Asks for confirmation. Without anyone to answer, the answer is no.
 fn agreed(count: usize) -> bool {
     eprint!("Remove these {count} collections, on every server? Type yes: ");
     let _ = std::io::stderr().flush();
@@ -110,7 +111,7 @@ fn agreed(count: usize) -> bool {
     std::io::stdin().lock().read_line(&mut line).is_ok() && line.trim() == "yes"
 }
 
-/// One that is refused keeps nobody from the others.
+/// Removes the collections; a refusal does not stop the rest.
 fn remove(collections: &Collections, found: &[TestName]) -> ExitCode {
     let mut left = 0;
     for (index, name) in found.iter().enumerate() {

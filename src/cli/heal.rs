@@ -1,6 +1,6 @@
-//! `heal`: what is being healed at a live edge, and an operator's words about it.
+//! `heal`: shows what is being healed at a live edge, and passes on an operator's actions.
 //!
-//! Decides the words and the table. What heals, and when, is the edge's.
+//! Decides the output and the table. The edge decides what is healed, and when.
 
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ pub(super) fn run(asked: Asked) -> ExitCode {
 
 const COLUMNS: [&str; 9] = ["COLLECTION", "INSTANCE", "SOURCE", "STATE", "DONE", "RECORDS/S", "ETA", "SINCE", "WHY"];
 
-/// What the page says, for people.
+/// Formats the page for people.
 fn table(page: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
     let rounded =

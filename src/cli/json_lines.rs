@@ -1,6 +1,6 @@
-//! Log lines as JSON: one object a line, with `timestamp`, `level`, `target`, `message` and the event's own fields.
+//! Log lines as JSON: one object per line, with `timestamp`, `level`, `target`, `message` and the event's own fields.
 //!
-//! Decides the layout. How much of a value is shown is decided in `shown.rs`.
+//! Decides the layout. `shown.rs` decides how much of a value is shown.
 
 use std::fmt::{self, Debug};
 
@@ -14,7 +14,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::shown;
 
-/// The layout.
+/// The formatter of these lines.
 pub(super) struct JsonLines;
 
 impl<S, N> FormatEvent<S, N> for JsonLines
@@ -32,7 +32,7 @@ where
         line.insert("timestamp".to_owned(), json!(now));
         line.insert("level".to_owned(), json!(event.metadata().level().as_str()));
         line.insert("target".to_owned(), json!(target));
-        // A field of the event's own that is called like one of these gives way.
+        // If an event's own field has one of these names, it is dropped.
         for (name, value) in fields.own {
             line.entry(name).or_insert(value);
         }
@@ -43,7 +43,7 @@ where
 #[derive(Default)]
 struct Fields {
     own: Map<String, Value>,
-    /// Of a line that came through the `log` crate.
+    /// The target of a line that came through the `log` crate.
     target: Option<String>,
 }
 

@@ -1,7 +1,7 @@
 //! Log lines on standard error, one per event.
 //!
-//! Decides where lines go and which filter applies. Pingora writes through the `log` crate; the subscriber takes those lines
-//! over, so that one filter rules all.
+//! Decides where lines go and which filter applies. Pingora logs through the `log` crate; the subscriber takes over
+//! those lines, so that one filter applies to all.
 
 use std::fmt::{self, Debug};
 use std::io::IsTerminal;
@@ -14,9 +14,10 @@ use super::json_lines::JsonLines;
 use super::shown;
 use crate::config::{LogFormat, SetLog};
 
-/// Starts logging with this filter, known to parse; returned is what sets another one. Does nothing when logging runs already.
+/// Starts logging with this filter, which is already validated. Returns a function that changes the filter. Does
+/// nothing if logging has already been started.
 pub(super) fn start(filter: &str, format: LogFormat) -> SetLog {
-    // A file or a log collector must not get the codes of colours.
+    // A file or a log collector must not receive color codes.
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
     let filter = EnvFilter::new(filter);
@@ -35,24 +36,24 @@ pub(super) fn start(filter: &str, format: LogFormat) -> SetLog {
     }
 }
 
-/// What sets another filter.
+/// Returns the function that changes the filter.
 fn running(
     started: bool,
     set: impl Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync + 'static,
 ) -> SetLog {
     if !started {
-        tracing::debug!("logging runs already");
+        tracing::debug!("logging has already been started");
     }
     Box::new(move |filter| {
         if let Err(error) = set(EnvFilter::new(filter)) {
-            tracing::warn!(%error, "the log keeps its filter");
+            tracing::warn!(%error, "cannot change the log filter");
         }
     })
 }
 
 fn write_field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     match field.name() {
-        // What the `log` crate adds is in the line already.
+        // The fields that the `log` crate adds are already in the line.
         name if name.starts_with("log.") => return Ok(()),
         "message" => {}
         name => write!(to, " {name}=")?,

@@ -1,6 +1,6 @@
-//! `migrate`: brings the configured journal's schema up to this binary's, or says what is missing or different.
+//! `migrate`: upgrades the schema of the configured journal to this binary's, or reports what is missing or different.
 //!
-//! Decides the output and the exit code: 0 when the journal is as it should be, 1 when it is not, or cannot be read.
+//! Decides the output and the exit code: 0 if the journal is as it should be, 1 if it is not, or cannot be read.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use crate::config::{Config, JournalStore};
 use crate::journal::postgres::{self, DatabaseUrl};
 use crate::journal::sqlite;
 
-/// What is to be done.
+/// Whether to change the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
     Apply,
@@ -64,7 +64,7 @@ fn failed(error: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The names of what was applied.
+/// Applies the pending migrations and returns their names.
 fn apply(store: &JournalStore) -> Result<Vec<String>, String> {
     match store {
         JournalStore::Sqlite { path } => sqlite::migrate(path).map_err(|error| error.to_string()),
@@ -75,7 +75,7 @@ fn apply(store: &JournalStore) -> Result<Vec<String>, String> {
     }
 }
 
-/// What is missing or different.
+/// Returns what is missing or different.
 fn validate(store: &JournalStore) -> Result<Vec<String>, String> {
     match store {
         JournalStore::Sqlite { path } => sqlite::differences(path).map_err(|error| error.to_string()),

@@ -1,8 +1,8 @@
-//! The command line: which command was meant, and which exit code answers it.
+//! The command line: parses the command, runs it, and returns its exit code.
 //!
-//! Decides commands, options and exit codes: 0 done; 1 failed while running, or a check found something to be done; 64 a
-//! mistake in the command or the configuration, which is 2 for `validate`; `status` has 2 for an edge that does not serve. What `serve` does is passed in, so that this
-//! room knows nothing of servers.
+//! Decides commands, options and exit codes: 0 done; 1 failed while running, or a check found a problem; 64 a mistake
+//! in the command or the configuration (2 for `validate`). `status` exits with 2 for an edge that does not serve. What
+//! `serve` does is passed in, so that this room does not depend on servers.
 
 mod adopt;
 mod cert;
@@ -104,19 +104,20 @@ struct Migration {
     from: Option<PathBuf>,
 }
 
-/// Runs the command in `arguments`, the first of which is the program's name. `serve` gets a configuration
-/// that has passed every check, with logging set up, and what sets its filter anew; its error is shown and exits with 1.
+/// Runs the command in `arguments`, the first of which is the program's name. `serve` receives a configuration that has
+/// passed every check, with logging set up, and a function that changes the log filter. If it fails, its error is
+/// logged and the exit code is 1.
 pub fn run<T, E: Display>(
     arguments: impl IntoIterator<Item = OsString>,
     serve: impl FnOnce(Config, SetLog) -> Result<T, E>,
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    // A check's exit codes are 0, 1 and 2, as those who run checks expect.
+    // The exit codes of `validate` are 0, 1 and 2, the convention for checks.
     let usage = if arguments.get(1).is_some_and(|verb| verb == "validate") { validate::MISTAKE } else { USAGE };
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and the version arrive here too, and are no mistake. A closed pipe is not one either.
+            // Help and the version arrive here, too, and are not mistakes. Neither is a closed pipe.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::from(usage) } else { ExitCode::SUCCESS };
         }

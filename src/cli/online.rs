@@ -1,7 +1,7 @@
-//! `check --online`: contacts the configured servers and the journal, and says what it found, in words.
+//! `check --online`: contacts the configured servers and the journal, and describes what it found.
 //!
 //! Decides the output, and what counts as a problem (exit code 1). It changes nothing. A journal that is missing, or
-//! older than this binary, is no problem, since `serve` makes it or brings it up to date.
+//! older than this binary, is not a problem, since `serve` creates or upgrades it.
 
 use std::process::ExitCode;
 use std::time::Duration;

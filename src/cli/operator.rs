@@ -1,6 +1,6 @@
-//! The options that every command to a live edge has, and how such a command ends.
+//! The options of every command for a live edge, and how such a command ends.
 //!
-//! Decides the exit codes: 0 done, 1 the edge could not be asked or refused, 64 a mistake in what was asked.
+//! Decides the exit codes: 0 done, 1 the edge could not be reached or refused, 64 a mistake in the command.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -21,14 +21,14 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// What the operator shows to the edge, if anything.
+    /// Returns the operator's token, if any.
     pub(super) fn token(&self) -> Option<String> {
         let from_environment =
             || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
         self.token.clone().or_else(from_environment).filter(|token| !token.is_empty())
     }
 
-    /// A connection to it. A mistake in the address is shown, and has the exit code of one.
+    /// Connects to the edge. A mistake in the address is printed, and returned as its exit code.
     pub(super) fn operator(self) -> Result<Operator, ExitCode> {
         let token = self.token();
         Operator::at(&self.url, token.as_deref()).map_err(|mistake| {
@@ -37,12 +37,12 @@ impl Edge {
         })
     }
 
-    /// Does this at the edge, and prints what it comes to.
+    /// Runs `work` against the edge, and prints the result.
     pub(super) fn ask(self, work: impl FnOnce(&Operator) -> Result<String, CallError>) -> ExitCode {
         self.ask_all(|operator| Ok((work(operator)?, ExitCode::SUCCESS)))
     }
 
-    /// As [`Edge::ask`], for work that may succeed in part.
+    /// As [`Edge::ask`], for work that may succeed partly.
     pub(super) fn ask_all(self, work: impl FnOnce(&Operator) -> Result<(String, ExitCode), CallError>) -> ExitCode {
         let operator = match self.operator() {
             Ok(operator) => operator,
@@ -63,7 +63,7 @@ impl Edge {
     }
 }
 
-/// These rows, the first of which are headings, in columns.
+/// Formats rows as columns; the first row contains the headings.
 pub(super) fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..N).map(width).collect();

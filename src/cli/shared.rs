@@ -1,9 +1,9 @@
-//! What the commands share: the exit code of a mistake, and how a command waits. What a command does is in its own file.
+//! What commands share: the exit code of a mistake, and how to wait for a future. Each command is in its own file.
 
 /// A mistake in the command line or the configuration: EX_USAGE of sysexits.h.
 pub(super) const USAGE: u8 = 64;
 
-/// Runs `work` to its end: a command has nothing else to do meanwhile.
+/// Runs `work` to completion on the current thread.
 pub(super) fn waited_for<T>(work: impl Future<Output = T>) -> Result<T, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     Ok(runtime.map_err(|error| error.to_string())?.block_on(work))

@@ -1,11 +1,11 @@
-//! How much of one value a log line shows, and which characters.
+//! How much of a value a log line shows, and which characters.
 
 use std::fmt::{self, Write};
 
-/// A line shows this much of each value: names and errors can hold as much as a client has sent.
+/// The most bytes of a value in a line: names and errors can contain as much as a client sent.
 const VALUE_BYTES: usize = 1024;
 
-/// The value as a line shows it.
+/// Returns the value as a line shows it.
 pub(super) fn text(value: fmt::Arguments<'_>) -> String {
     let mut text = String::new();
     // Writing to a String cannot fail.
@@ -21,7 +21,7 @@ pub(super) fn write(to: &mut impl Write, value: fmt::Arguments<'_>) -> fmt::Resu
     if bytes > VALUE_BYTES { write!(to, "... ({bytes} bytes)") } else { Ok(()) }
 }
 
-/// Passes on the first bytes, without control characters, and counts the others.
+/// Passes on the first bytes, with control characters escaped, and counts all of them.
 struct Shown<'a, W: Write> {
     to: &'a mut W,
     bytes: usize,

@@ -1,8 +1,8 @@
 //! `status`: whether a live edge is healthy, for people and for scripts.
 //!
-//! Decides the words and the exit code: 0 healthy, 1 degraded, 2 it cannot be reached or does not serve. What healthy means is
-//! the edge's to say. Who has no token where one is asked for, such as the health check of a container, gets the verdict too:
-//! `/health` shows it to anybody.
+//! Decides the output and the exit code: 0 healthy, 1 degraded, 2 it cannot be reached or does not serve. The edge
+//! decides what healthy means. A caller without a required token, such as a container's health check, gets the verdict,
+//! too: `/health` is open to anybody.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::operator::{Edge, columns};
 use crate::validate::{CallError, Operator};
 
-/// It cannot be reached, or does not serve.
+/// The exit code for an edge that cannot be reached or does not serve.
 const AWAY: u8 = 2;
 
 #[derive(Debug, clap::Args)]
@@ -50,9 +50,9 @@ pub(super) fn run(asked: Asked) -> ExitCode {
     code
 }
 
-/// `/health`, and `/status` if it is shown.
+/// Reads `/health`, and `/status` if the edge shows it.
 fn look(operator: &Operator, token: Option<&str>) -> Result<(Value, Option<Value>), CallError> {
-    // It says what is wrong with a 503, too.
+    // A 503 also describes what is wrong.
     let health = operator.page_whatever_its_status("/health")?;
     match operator.page("/status") {
         Ok(status) => Ok((health, Some(status))),

@@ -1,6 +1,6 @@
-//! `chroma-edge token new`: makes a token, and the line that lets it in.
+//! `chroma-edge token new`: generates a token, and the configuration line that admits it.
 //!
-//! The token is printed once and kept nowhere; the configuration has only its digest.
+//! The token is printed once and never stored; the configuration contains only its digest.
 
 use std::process::ExitCode;
 
@@ -9,9 +9,9 @@ use zeroize::Zeroizing;
 use super::USAGE;
 use crate::auth::{Digest, Role};
 
-/// 256 bits: nobody guesses it, so its digest needs no salt.
+/// 256 bits cannot be guessed, so the digest needs no salt.
 const BYTES: usize = 32;
-/// By which a token is recognised where it should not be.
+/// Identifies a token if it turns up where it should not be.
 const PREFIX: &str = "ce_";
 
 /// What is asked for.
@@ -35,7 +35,7 @@ fn role(text: &str) -> Result<Role, String> {
     Role::named(text).ok_or_else(|| format!("{text:?} is not reader, writer or admin"))
 }
 
-/// Makes it and prints it.
+/// Generates the token and prints it.
 pub(super) fn run(asked: Asked) -> ExitCode {
     let Asked::New(New { name, role }) = asked;
     let mut bytes = Zeroizing::new([0_u8; BYTES]);

@@ -1,6 +1,6 @@
-//! `upgrade`: has a live edge restarted in place, with the program and the configuration that are there now.
+//! `upgrade`: restarts a live edge in place, with the program and the configuration that are installed now.
 //!
-//! Decides the words. Whether it may begin, and what becomes of clients, is the edge's.
+//! Decides the output. The edge decides whether the restart may begin, and what happens to clients.
 
 use std::process::ExitCode;
 

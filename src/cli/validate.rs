@@ -1,7 +1,7 @@
-//! `validate`: checks a live deployment, or walks through an outage of it.
+//! `validate`: checks a live deployment, or guides an operator through an outage of it.
 //!
-//! Decides the options and the exit code: 0 all passed, 1 something did not, 2 a mistake in what was asked, 130
-//! interrupted. What is checked is decided by `crate::validate`.
+//! Decides the options and the exit code: 0 all passed, 1 something failed, 2 a mistake in the command, 130
+//! interrupted. `crate::validate` decides what is checked.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::validate::{Options, Words, described, validate};
 
-/// A mistake in what was asked.
+/// A mistake in the command.
 pub(super) const MISTAKE: u8 = 2;
 
 #[derive(Debug, clap::Args)]
@@ -59,7 +59,7 @@ fn after_help() -> String {
 
 /// Runs the command.
 pub(super) fn run(asked: Asked) -> ExitCode {
-    // A token that is no text is reported as invalid, not left out.
+    // A token that is not text is reported as invalid, not ignored.
     let from_environment = || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
     let token = asked.token.or_else(from_environment);
     let words = Words {

@@ -1,7 +1,7 @@
-//! `verify`: the servers behind a live edge are compared now, record by record.
+//! `verify`: compares the servers behind a live edge now, record by record.
 //!
-//! Decides the words, the table and the exit code: 1 if copies differ, or one of them could not be compared. What is compared, and what is
-//! made whole, is the edge's.
+//! Decides the output, the table and the exit code: 1 if copies differ, or if one could not be compared. The edge
+//! decides what is compared and what is healed.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use super::operator::{Edge, columns};
 use crate::validate::{CallError, Operator};
 
-/// Between two looks at how far it is.
+/// The pause between two polls of the progress.
 const LOOK: Duration = Duration::from_millis(500);
-/// Between two lines about that.
+/// Polls between two lines about the progress.
 const TELL_EVERY: u32 = 10;
 
 #[derive(Debug, clap::Args)]
@@ -50,7 +50,8 @@ pub(super) fn run(asked: Asked) -> ExitCode {
     })
 }
 
-/// Waits for the end of this request; an operator may end the wait. Null: another edge serves now, which knows nothing of it.
+/// Waits for the end of this request; an operator may interrupt the wait. Returns null if another edge serves now,
+/// which does not know the request.
 fn ended(operator: &Operator, request: u64) -> Result<Value, CallError> {
     for look in 0_u32.. {
         let report = operator.page("/admin/audit")?;
@@ -78,7 +79,7 @@ fn progress(running: &Value) -> Option<String> {
 
 const COLUMNS: [&str; 5] = ["COLLECTION", "STATE", "RECORDS", "DIFFERING", "WHY"];
 
-/// The table of what was asked for, and how it went.
+/// Formats the table of the requested comparisons, with the exit code.
 fn told(report: &Value, only: Option<&str>) -> (String, ExitCode) {
     if report.is_null() {
         return ("the edge has begun anew meanwhile: ask again\n".to_owned(), ExitCode::FAILURE);
@@ -87,7 +88,7 @@ fn told(report: &Value, only: Option<&str>) -> (String, ExitCode) {
     let asked = || all.iter().filter(|one| only.is_none_or(|only| one["collection_id"] == only));
     let mut rows: Vec<[String; 5]> = vec![COLUMNS.map(str::to_owned)];
     rows.extend(asked().map(row));
-    // A single server has one copy of each collection, and leaves nothing out.
+    // A single server has one copy of each collection, and nothing is left out.
     let sound = |one: &Value| matches!(one["state"].as_str(), Some("equal" | "one_copy")) && left_out(one).is_none();
     let code = if asked().all(sound) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if rows.len() == 1 {
@@ -112,7 +113,7 @@ fn row(one: &Value) -> [String; 5] {
     [name, state, number(&one["records"]), number(&differing["records"]), why]
 }
 
-/// Of which servers nothing was compared.
+/// Lists the servers that were not compared.
 fn left_out(one: &Value) -> Option<String> {
     let names: Vec<&str> = one["left_out"].as_array()?.iter().filter_map(Value::as_str).collect();
     (!names.is_empty()).then(|| format!("not compared with {}: away, or not in step", names.join(", ")))

@@ -1,7 +1,7 @@
-//! Who is let in, and what is protected: `auth` and `protection`.
+//! Who may use the edge, and what is protected: `auth` and `protection`.
 //!
-//! It decides how tokens are written and where they may stand: in the file, in a file of their own, in the variable `AUTH`. No
-//! message repeats what may be a token.
+//! Decides how tokens are written and where they may be stored: in the file, in a separate file, in the variable
+//! `AUTH`. No message repeats text that may be a token.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::tree::{self, Node, Value};
 use crate::auth::{ClientCredentials, Digest, Gate, Grants, Names, Openness, Protection, Role, Token};
 use crate::web::{ResetPolicy, rfc3339};
 
-/// Says in so many words that nobody is asked for a token.
+/// Declares explicitly that no token is required.
 pub(super) const NONE: &str = "none";
 
-/// Who is let in, and whether clients' credentials go on to the instances.
+/// Reads who is allowed in, and whether clients' credentials are passed on to the instances.
 pub(super) fn auth(
     edge: &Section<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
@@ -42,8 +42,7 @@ pub(super) fn auth(
     (gate, credentials)
 }
 
-/// A name that two tokens share would make one of them speak for the other; a token with two names would be one of them by
-/// chance.
+/// Two tokens with one name would act as the same principal; one token with two names would get one of them by chance.
 fn unique(tokens: &[Token], place: Location, ledger: &Ledger) {
     for (index, token) in tokens.iter().enumerate() {
         for other in &tokens[..index] {
@@ -56,7 +55,7 @@ fn unique(tokens: &[Token], place: Location, ledger: &Ledger) {
     }
 }
 
-/// A list of tokens in a file of its own.
+/// Reads a list of tokens from a separate file.
 fn from_file(path: &Path) -> Result<Vec<Token>, String> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
@@ -79,7 +78,7 @@ fn from_file(path: &Path) -> Result<Vec<Token>, String> {
     }
 }
 
-/// The value of `AUTH` as a list of tokens, every part of which stands at `place`.
+/// Parses the value of `AUTH` as a list of tokens; every part of it gets the location `place`.
 pub(super) fn from_variable(text: &str, place: Location) -> Result<Node, &'static str> {
     const EXPECTED: &str = "is `none`, or a list of tokens such as [{ name: cms, role: writer, sha256: ... }]";
     let ledger = Ledger::default();
@@ -113,7 +112,7 @@ fn token(path: &str, node: &Node, ledger: &Ledger) -> Option<Token> {
     let role = section.required("role", node.place, |text| {
         Role::named(text).ok_or_else(|| format!("{text:?} is not reader, writer or admin"))
     });
-    // What stands there may be the token itself: it is not repeated.
+    // The value may be the token itself, so the message does not repeat it.
     let sha256 = section.optional("sha256", |text| {
         Digest::parse(text)
             .ok_or_else(|| "must be 64 hexadecimal digits; `chroma-edge token new` prints them".to_owned())
@@ -142,10 +141,10 @@ fn token(path: &str, node: &Node, ledger: &Ledger) -> Option<Token> {
     })
 }
 
-/// The name of a token.
+/// Checks the name of a token.
 ///
 /// # Errors
-/// What a name is.
+/// Describes a valid name.
 pub fn token_name(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '@');
     match !text.is_empty() && text.len() <= 64 && text.chars().all(plain) {
@@ -154,7 +153,7 @@ pub fn token_name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Only what is listed, if there is a list; an empty one leaves nothing.
+/// With a list, only the names in it; an empty list allows none.
 fn names(section: &Section<'_>, key: &'static str) -> Names {
     if section.is_given(key) { Names::Only(section.texts(key, &[])) } else { Names::All }
 }
@@ -172,7 +171,7 @@ fn digest_of_file(path: &Path) -> Result<Digest, String> {
     Ok(Digest::of(token.as_bytes()))
 }
 
-/// Whether a reset is allowed, and the collections that are deleted on purpose alone.
+/// Reads whether a reset is allowed, and which collections can only be deleted deliberately.
 pub(super) fn protection(edge: &Section<'_>, ledger: &Ledger) -> (ResetPolicy, Protection) {
     let section = edge.section("protection");
     let policies = [("true", ResetPolicy::Allowed), ("false", ResetPolicy::Refused)];

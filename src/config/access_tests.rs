@@ -1,4 +1,4 @@
-//! Who is let in and what is protected, as the file and the environment say it.
+//! Who may use the edge and what is protected, as configured by the file and the environment.
 
 use super::Config;
 use super::tests::{TWO, around, mistake, with};

@@ -1,7 +1,7 @@
-//! The second step: from what was written to a [`Config`] that can work.
+//! The second step: from the raw text to a [`Config`] that can work.
 //!
-//! Decides every key's type, default and limits, and what must hold between keys. It touches nothing but
-//! `ca_file`, whose absence would otherwise show only at the first connection.
+//! Decides every key's type, default and limits, and the constraints between keys. It accesses no files except those
+//! that keys name, whose absence would otherwise show only at the first connection.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -35,18 +35,18 @@ use crate::order::{Consistency, ForeignPolicy, MergeLimits};
 use crate::proxy::{AccessLog, AdmitLimits, AnswerLimits, ClientRate, Entrance, ProxyOptions};
 use crate::web::{KeyHeaders, Promise};
 
-/// How many documents one merged request holds unless something else is said.
+/// How many documents one merged request holds by default.
 pub(super) const DEFAULT_MERGE_DOCUMENTS: usize = 500;
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
 const MAX_MERGE_DOCUMENTS: usize = 5461;
-/// Chroma refuses bodies of 40 MiB; a merged request stays well below.
+/// Chroma refuses bodies of 40 MiB; a merged request stays well below that.
 const MAX_MERGE_BYTES: ByteSize = ByteSize::bytes(30_000_000);
 
-/// What a deployment of one server is told at each start.
+/// The notice at each start with a single server.
 const ONE_INSTANCE: &str = "one instance is configured: nothing is kept twice, and nothing is served while that server is away. \
     A second one in edge.instances is given everything after the next start";
 
-/// An upper limit that no one needs to exceed.
+/// An upper limit that nobody needs to exceed.
 const MAX_JOURNAL_BYTES: ByteSize = ByteSize::mib(1 << 24);
 const LEAST_APPLICATION_BYTES: ByteSize = ByteSize::bytes(64 * 1024);
 const LEAST_CLIENT_BYTES: ByteSize = ByteSize::bytes(32 * 1024);
@@ -62,10 +62,10 @@ const fn secs(count: u64) -> Duration {
 const HOUR: Duration = secs(3_600);
 const DAY: Duration = secs(86_400);
 
-/// What a variable of the environment is set to.
+/// Looks up an environment variable.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Checks everything; None, or mistakes in the ledger, mean that it cannot be used.
+/// Checks everything. None, or mistakes in the ledger, mean that the configuration cannot be used.
 pub(super) fn check(raw: Raw, mut pingora: ServerConf, lookup: Lookup<'_>, ledger: &Ledger) -> Option<Config> {
     let edge = Section::new(EDGE, raw.root.get(EDGE), ledger);
     let instances = instances(&edge, lookup, ledger);
@@ -125,12 +125,11 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, lookup: Lookup<'_>, ledge
     Some(Config { notices, ..config })
 }
 
-/// The edge's own lines, and of the libraries only what someone should act on. Pingora's errors about single requests
-/// and clients' connections (one that is reset is an error to it) stay out: the edge tries the next instance, and reports
-/// what comes of it.
-/// Its applications call it an error that a client went away while HTTP/2 began. Its connectors call it one that two
-/// requests wanted the same kept connection (one opens another), and a warning that one was closed with something unread
-/// (it is not used again).
+/// The edge's own lines, and from libraries only those that someone should act on. Pingora's errors about single
+/// requests and clients' connections (it logs a reset connection as an error) stay out: the edge tries the next
+/// instance and reports the outcome. Pingora's applications log an error if a client leaves while HTTP/2 is being set
+/// up. Its connectors log an error if two requests want the same kept connection (one of them opens another), and a
+/// warning if a connection is closed with unread data (it is not reused).
 const LOG: &str = "info,refinery_core=warn,pingora_core=warn,pingora_core::apps=off,pingora_core::connectors=off,\
     pingora_load_balancing=error,pingora_proxy=off";
 
@@ -141,7 +140,7 @@ fn log_filter(text: &str) -> Result<String, String> {
     }
 }
 
-/// Said at each start until it is said that this is meant.
+/// A notice at each start until the operator declares that open access is intended.
 fn open_to_others(config: &Config) -> Option<Notice> {
     let unsaid = matches!(config.proxy.entrance.gate, Gate::Open(Openness::Unsaid));
     (unsaid && !config.listen.ip().is_loopback()).then(|| {
@@ -166,7 +165,7 @@ fn timeouts(edge: &Section<'_>, ledger: &Ledger) -> (Duration, Duration) {
             format!("edge.attempt_timeout ({attempt}) must not be longer than edge.request_timeout ({request})"),
         );
     }
-    // The default gives way to a shorter request_timeout, which needs no second key then.
+    // The default yields to a shorter request_timeout, so that setting that key alone is enough.
     (attempt.value.min(request.value), request.value)
 }
 
@@ -335,7 +334,7 @@ fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {
     let interval = section.located_duration("interval", secs(2), ms(100)..=secs(300));
     let timeout = section.located_duration("timeout", ms(500), ms(10)..=secs(60));
     let failures = section.count("failures", 2, 1..=100);
-    // The limit above fits any integer.
+    // The range above fits in a u32.
     let failures = u32::try_from(failures).unwrap_or(u32::MAX);
     if timeout.value >= interval.value {
         let place = timeout.place.max(interval.place).unwrap_or(Location::Whole);
@@ -356,7 +355,7 @@ fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {
     HealthOptions { interval: interval.value, timeout: timeout.value, failures, reads }
 }
 
-/// The limits, and those that a reload may change: on what one request may ask for, on answers, and on one client.
+/// Reads the limits, and separately those that a reload may change: on a single request, on answers, and on one client.
 fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, (RequestLimits, AnswerLimits, Option<ClientRate>)) {
     let section = edge.section("limits");
     let kib = ByteSize::bytes(1024);
@@ -388,7 +387,7 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, (RequestLimits, Answe
     };
     let documents = section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS);
     let merge = MergeLimits {
-        // The limit above fits any integer.
+        // The range above fits in a u32.
         documents: u32::try_from(documents).unwrap_or(u32::MAX),
         bytes: section.size("merge_bytes", ByteSize::mib(8), kib..=MAX_MERGE_BYTES).value.get(),
     };
@@ -427,7 +426,7 @@ fn batching(edge: &Section<'_>) -> Batching {
     batching
 }
 
-/// A number of bytes, or of anything else.
+/// Reads a limit in its own unit: bytes or a count.
 fn number(section: &Section<'_>, setting: Setting, least: u64) -> u64 {
     let Setting { key, unit, default, most } = setting;
     match unit {
@@ -444,7 +443,7 @@ fn number(section: &Section<'_>, setting: Setting, least: u64) -> u64 {
 
 fn vouch(edge: &Section<'_>) -> Envelope {
     let section = edge.section("vouch");
-    // 0 vouches for nothing that has the number.
+    // With 0, no request that has this number is vouched for.
     let numbers = Numbers::from_fn(|vouched| number(&section, vouched.setting(), 0));
     section.finish();
     Envelope::new(numbers)
@@ -457,7 +456,7 @@ fn quarantine_wait(edge: &Section<'_>) -> Duration {
     wait
 }
 
-/// How copies are made, and how often each server is marked anew.
+/// Reads how copies are healed, how often markers are renewed, and what to do with foreign servers.
 fn heal(edge: &Section<'_>) -> (HealOptions, Duration, ForeignPolicy) {
     let section = edge.section("heal");
     let modes = [("true", HealMode::Automatic), ("false", HealMode::Off)];

@@ -1,6 +1,8 @@
-//! Every key with what is in effect, in the file's names, as `check` prints it. Nothing is left out, and no secret is shown.
+//! Every key with its effective value, under its name in the file, as `check` prints it. No key is left out, and no
+//! secret is shown.
 //!
-//! A key's text is what was written there, or its default. Here is said where something else is in effect, and what is hidden.
+//! A key's text is its value in the file, or its default. This file decides where the effective value differs, and what
+//! is hidden.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +11,16 @@ use super::settings::{Config, JournalStore};
 use super::units::show_duration;
 use crate::instance::InstanceOptions;
 
-/// What stands in place of a value that is neither given nor has a default.
+/// Stands for a value that is neither given nor has a default.
 const NOT_SET: &str = "(not set)";
 
 impl Config {
-    /// The instances, every key by its name, and Pingora's own keys that are given.
+    /// Returns the instances, every key by its name, and those of Pingora's own keys that are set.
     pub fn effective(&self) -> Vec<(String, String)> {
         let keys = KEYS.iter().map(|(key, _)| *key).filter(|key| !key.is_empty() && !key.ends_with('.'));
         let mut own: BTreeMap<String, String> = keys.map(|key| (key.to_owned(), NOT_SET.to_owned())).collect();
         let mut above = BTreeMap::new();
-        // Those of one file after another have no names of their own: `tls.more` tells of them.
+        // The files under `tls.more` have no names of their own: `tls.more` itself lists them.
         for key in self.values.keys().filter(|key| !key.starts_with("tls.more[")) {
             let is_own = reload::row(key).is_some();
             let text = if is_secret(key) { HIDDEN } else { self.values.get(key).unwrap_or_default() };
@@ -31,7 +33,7 @@ impl Config {
         instances.chain(own).chain(above).collect()
     }
 
-    /// What is in effect where that is not what is written, or may be shown in part only.
+    /// Returns the values that differ from the text in the file, or that may be shown only in part.
     fn differing(&self) -> Vec<(&'static str, String)> {
         let mut found = vec![
             ("attempt_timeout", show_duration(self.attempt_timeout)),
@@ -65,7 +67,7 @@ impl Config {
     }
 }
 
-/// A digest of a token is no secret by itself; it is of no use to anybody either.
+/// A token's digest is not secret by itself, but showing it helps nobody.
 fn is_secret(key: &str) -> bool {
     reload::SECRET.contains(&key) || key.ends_with(".sha256")
 }
@@ -89,11 +91,11 @@ mod tests {
         with(&format!("{TWO}{more}"), variables).unwrap().effective().into_iter().collect()
     }
 
-    /// The names are compared with `KEYS` where the program prints them.
+    /// The names are compared with `KEYS` in the test of the program's output.
     #[test]
     fn every_key_with_a_default_has_it() {
         let shown = shown("", &[]);
-        // Of the journal's file, the lease is said to be unused.
+        // With an SQLite journal, the lease is shown as not used.
         for known in known_keys().into_iter().filter(|known| known.path != "edge.journal.lease") {
             let key = known.path.strip_prefix("edge.").unwrap();
             assert_eq!(shown.get(key), Some(&known.default), "{key}");

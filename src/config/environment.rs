@@ -1,8 +1,8 @@
-//! Environment variables, which stand above the file.
+//! Environment variables, which override the file.
 //!
-//! Decides which variable means which key, and translates units (`CHECK_INTERVAL=3` is three seconds). It
-//! reads no environment itself: the caller passes a look-up. Empty variables count as unset, as platforms
-//! cannot always remove one.
+//! Decides which variable sets which key, and converts units (`CHECK_INTERVAL=3` is three seconds). It does not read
+//! the environment itself: the caller passes a lookup function. Empty variables count as unset, because some platforms
+//! cannot remove one.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ use super::file::{Notice, Raw};
 use super::mistake::{Ledger, Location};
 use super::tree::{Entry, Node, Value};
 
-/// Every variable that is understood.
+/// Every supported variable.
 pub const VARIABLES: [&str; 29] = [
     "AUTH",
     "PRIMARY_URL",
@@ -55,7 +55,7 @@ struct Environment<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// Writes the environment over the file. A value that cannot be translated is reported under its variable.
+/// Overrides the file with the environment. A value that cannot be translated is reported under its variable.
 pub(super) fn apply_environment(raw: &mut Raw, lookup: &dyn Fn(&str) -> Option<String>, ledger: &Ledger) {
     let mut environment = Environment { raw, ledger, lookup };
     environment.instance("PRIMARY_URL", 0, "primary");
@@ -81,7 +81,7 @@ pub(super) fn apply_environment(raw: &mut Raw, lookup: &dyn Fn(&str) -> Option<S
     environment.auth();
 }
 
-/// `MAX_WORKERS`, which is a key of Pingora's.
+/// Returns the value of `MAX_WORKERS`, which sets a key of Pingora's.
 pub(super) fn workers(lookup: &dyn Fn(&str) -> Option<String>, ledger: &Ledger) -> Option<usize> {
     let text = lookup("MAX_WORKERS").filter(|text| !text.trim().is_empty())?;
     match text.trim().parse::<usize>() {
@@ -107,12 +107,12 @@ impl Environment<'_> {
         }
     }
 
-    /// A bare number is in seconds, as it always was in such variables; `500ms` or `2m` work as well.
+    /// A bare number is in seconds, the convention for these variables; `500ms` or `2m` work as well.
     fn seconds(&mut self, name: &'static str, path: &[&str]) {
         self.duration(name, path, "s");
     }
 
-    /// A bare number is in this unit.
+    /// A bare number is in `unit`.
     fn duration(&mut self, name: &'static str, path: &[&str], unit: &str) {
         if let Some((text, place)) = self.get(name) {
             let bare = text.bytes().all(|byte| byte.is_ascii_digit());
@@ -128,7 +128,7 @@ impl Environment<'_> {
         if matches!(list.value, Value::Null) {
             *list = Node { place, value: Value::List(Vec::new()) };
         }
-        // Anything but a list is the file's mistake, and is reported by the check.
+        // If the file has anything but a list here, the check reports it.
         let Value::List(items) = &mut list.value else { return };
         let count = items.len();
         match items.get_mut(index) {
@@ -146,13 +146,14 @@ impl Environment<'_> {
         }
     }
 
-    /// Platforms that set PORT expect the service on every interface.
+    /// Platforms that set PORT expect the service to listen on every interface.
     fn port(&mut self) {
         let Some((text, place)) = self.get("PORT") else { return };
         match text.parse::<u16>() {
             Ok(port @ 1..) => {
                 self.raw.set(&["edge", "listen"], format!("0.0.0.0:{port}"), place);
-                // Their router chooses by name, and gives the name: a stranger's never gets here.
+                // The platform's router selects the service by host name, so a request for a foreign name never gets
+                // here.
                 if self.raw.root.get("edge").and_then(|edge| edge.get("hosts")).is_none() {
                     self.host_names("*", place);
                 }
@@ -161,7 +162,7 @@ impl Environment<'_> {
         }
     }
 
-    /// Separated by commas.
+    /// Comma-separated.
     fn hosts(&mut self) {
         if let Some((text, place)) = self.get("HOSTS") {
             self.host_names(&text, place);
@@ -184,8 +185,8 @@ impl Environment<'_> {
         }
     }
 
-    /// Runs after DEFAULT_BATCH_SIZE: a cap lowers what the file or that variable says, and never raises it. One that lowers
-    /// nothing is not passed over in silence: who sets it may expect that so many documents go into a request.
+    /// Runs after DEFAULT_BATCH_SIZE: a cap lowers the value of the file or of that variable, and never raises it. A
+    /// cap that lowers nothing gets a notice: its user may expect requests to hold that many documents.
     fn batch_cap(&mut self) {
         let Some((text, place)) = self.get("MAX_BATCH_SIZE") else { return };
         let Some(cap) = text.parse::<usize>().ok().filter(|cap| *cap > 0) else {
@@ -206,7 +207,7 @@ impl Environment<'_> {
                 "MAX_BATCH_SIZE={cap} is ignored: it lowers edge.limits.merge_documents, which is {current}, and never \
                  raises it. Set DEFAULT_BATCH_SIZE, or the key, for larger requests"
             ))),
-            // As large as it is; or no number, which the check reports.
+            // Equal to the cap, or not a number, which the check reports.
             Some(_) | None => {}
         }
     }
@@ -229,7 +230,7 @@ impl Environment<'_> {
         }
     }
 
-    /// In OpenTelemetry's names and units: milliseconds, and headers as `name=value,name=value`, encoded as in a URL.
+    /// Uses OpenTelemetry's names and units: milliseconds, and headers as `name=value,name=value`, percent-encoded.
     fn traces(&mut self) {
         if self.says("OTEL_SDK_DISABLED", "true") || self.says("OTEL_TRACES_EXPORTER", "none") {
             return;
@@ -243,7 +244,7 @@ impl Environment<'_> {
         let ratio = ["edge", "traces", "sample_ratio"];
         match self.get("OTEL_TRACES_SAMPLER").map(|(text, place)| (text.to_ascii_lowercase(), place)) {
             Some((sampler, place)) if sampler.ends_with("always_off") => self.raw.set(&ratio, "0".to_owned(), place),
-            // The argument of another sampler is no share.
+            // For other samplers, the argument is not a ratio.
             Some((sampler, _)) if !sampler.ends_with("traceidratio") => {}
             Some(_) | None => self.text("OTEL_TRACES_SAMPLER_ARG", &ratio),
         }
@@ -253,13 +254,13 @@ impl Environment<'_> {
             let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(Cow::into_owned);
             match header.split_once('=').map(|(name, value)| (name.trim(), decoded(value))) {
                 Some((name, Some(value))) => self.raw.set(&["edge", "traces", "headers", name], value, place),
-                // Without the text: it may be a secret.
+                // The message omits the text, which may be a secret.
                 Some((_, None)) | None => self.ledger.report(place, "a header is written as name=value"),
             }
         }
     }
 
-    /// `none`, or tokens that take the place of the file's.
+    /// `none`, or tokens that replace those of the file.
     fn auth(&mut self) {
         let Some((text, place)) = self.get("AUTH") else { return };
         if text == access::NONE {
@@ -306,7 +307,7 @@ mod tests {
         let asked = std::cell::RefCell::new(Vec::new());
         let lookup = |name: &str| {
             asked.borrow_mut().push(name.to_owned());
-            // Without a collector, nothing more is asked about traces.
+            // Without a collector, no other variable about traces is read.
             (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://collector:4318".to_owned())
         };
         let ledger = Ledger::default();
@@ -319,7 +320,7 @@ mod tests {
         assert_eq!(asked, listed);
     }
 
-    /// What is set for every program of a machine neither stops the edge nor turns more on than it says.
+    /// Variables set for every program on a machine must neither stop the edge nor enable more than they say.
     #[test]
     fn variables_of_opentelemetry_count_where_there_is_a_collector_and_are_taken_at_their_word() {
         let ratio = |set: &[(&str, &str)]| {

@@ -1,7 +1,7 @@
-//! The first step: what the file and the environment say, not yet checked.
+//! The first step: the content of the file and the environment, not yet checked.
 //!
-//! A [`Raw`] is the file's tree plus its text; the environment writes over the tree, and each value keeps
-//! the place it came from. What the values mean is decided in `check` and `pingora_keys`.
+//! A [`Raw`] is the file's tree plus its text. The environment overrides values in the tree, and each value keeps the
+//! place it came from. What the values mean is decided in `check` and `pingora_keys`.
 
 use super::mistake::{Ledger, Location};
 use super::tree::{self, Node};
@@ -18,13 +18,13 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    /// The tree of this text; after a syntax error an empty one, and the ledger says so.
+    /// Parses `text`. After a syntax error, which goes to the ledger, the tree is empty.
     pub fn parse(text: &str, ledger: &Ledger) -> Self {
         let root = tree::parse(text, ledger).unwrap_or_else(Node::empty_map);
         Raw { text: text.to_owned(), root, notices: Vec::new() }
     }
 
-    /// Puts a value over whatever the file has at this path.
+    /// Overrides whatever the file has at this path.
     pub fn set(&mut self, path: &[&str], text: String, place: Location) {
         let mut node = &mut self.root;
         for key in path {

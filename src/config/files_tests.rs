@@ -1,4 +1,4 @@
-//! The part of applications in the journal, and what a reload says of files that hold something else.
+//! The applications' share of the journal, and how a reload reports files whose content changed.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn a_client_has_a_share_of_the_part_of_applications() {
     assert!(too_much.ends_with("application_client_bytes is at most journal.application_bytes"), "{too_much}");
 }
 
-/// What is in files changes without a word in the configuration.
+/// The content of files can change while the configuration's text stays the same.
 #[test]
 fn a_difference_names_files_that_hold_something_else() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
-//! `auth.jwt`: whose JWTs are accepted, by which keys.
+//! `auth.jwt`: whose JWTs are accepted, and with which keys.
 //!
-//! A secret never stands in the configuration itself, and no message repeats one. What a token must say is `auth`'s.
+//! A secret is never in the configuration itself, and no message repeats one. `auth` decides which claims a token
+//! needs.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::section::Section;
 use super::units::ByteSize;
 use crate::auth::{ClaimNames, Issuer, Keys, Rules};
 
-/// The issuer, if there is one.
+/// Reads the issuer, if one is configured.
 pub(super) fn issuer(auth: &Section<'_>, lookup: &dyn Fn(&str) -> Option<String>, ledger: &Ledger) -> Option<Issuer> {
     let section = auth.section("jwt");
     if !auth.is_given("jwt") {
@@ -44,7 +45,7 @@ fn shown(mistake: impl std::fmt::Display) -> String {
     mistake.to_string()
 }
 
-/// What stands in a variable or in a file.
+/// Reads the secret from a variable or from a file.
 fn secret(text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Zeroizing<String>, String> {
     let found = if let Some(name) = text.strip_prefix("env:") {
         lookup(name).ok_or_else(|| format!("the variable {name} is not set"))?

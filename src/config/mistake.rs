@@ -1,34 +1,34 @@
-//! What is wrong with a configuration, and where.
+//! What is wrong in a configuration, and where.
 //!
-//! This file decides how a place is named and how a list of mistakes reads. It does not decide what a
-//! mistake is: that is `check`, `environment` and `pingora_keys`, which all write into one [`Ledger`].
+//! Decides how a place is named and how a list of mistakes is displayed. What counts as a mistake is decided in
+//! `check`, `environment` and `pingora_keys`, which all write to one [`Ledger`].
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Where a value, or a mistake, stands.
+/// The place of a value or a mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Location {
     /// A line of the file, counted from 1.
     Line(usize),
     /// An environment variable.
     Variable(&'static str),
-    /// No one line: something is missing, or there is no file.
+    /// No single line: something is missing, or there is no file.
     Whole,
 }
 
-/// One mistake: its place, and one sentence that says what would be right.
+/// One mistake: its place, and one sentence that says what is expected.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
     pub place: Location,
     pub message: String,
 }
 
-/// Every mistake of one configuration. Shows one per line, as `FILE:LINE: message` or `VARIABLE: message`.
+/// Every mistake of one configuration. Displays one per line, as `FILE:LINE: message` or `VARIABLE: message`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes {
-    /// The file's name, or what stands for it when there is none.
+    /// The file's name, or a placeholder if there is none.
     pub source: String,
     pub list: Vec<Mistake>,
 }
@@ -51,7 +51,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// One key as the check knows it: what the tests compare the documents with.
+/// One key as the check sees it, for tests that compare the documents with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KnownKey {
     pub path: String,
@@ -77,12 +77,12 @@ impl Ledger {
         self.known.borrow_mut().push(KnownKey { path, default, range });
     }
 
-    /// What is written at this key.
+    /// Records the text written for this key.
     pub fn value(&self, path: String, text: String) {
         self.values.borrow_mut().insert(path, text);
     }
 
-    /// The value of every key that was asked for: what is written there, or its default.
+    /// Returns the value of every key that was read: its text in the file, or its default.
     pub fn values(&self) -> BTreeMap<String, String> {
         self.values.borrow().clone()
     }
@@ -91,7 +91,7 @@ impl Ledger {
         self.mistakes.borrow().is_empty()
     }
 
-    /// The mistakes in the order of the file, then those of the environment.
+    /// Returns the mistakes in the order of the file, then those of the environment.
     pub fn into_list(self) -> Vec<Mistake> {
         let mut list = self.mistakes.into_inner();
         list.sort();

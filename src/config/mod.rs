@@ -1,9 +1,9 @@
 //! The configuration: one YAML file and the environment, checked once, before anything starts.
 //!
-//! Two steps: `file` and `environment` say what was written, `check` says whether it can be used. Every
-//! mistake is reported at once, with its line or its variable. After [`load`] nothing has to be checked
-//! again: a [`Config`] holds only what can work. The rooms that use a key decide what it does;
-//! `docs/configuration.md` describes every key, limit and variable, and a test compares it with the code.
+//! Two steps: `file` and `environment` read what was written, `check` decides whether it can be used. Every mistake is
+//! reported at once, with its line or its variable. After [`load`] nothing needs to be checked again: a [`Config`]
+//! holds only values that can work. The rooms that use a key decide what it does; `docs/configuration.md` describes
+//! every key, limit and variable, and a test compares it with the code.
 
 mod access;
 #[cfg(test)]
@@ -47,7 +47,7 @@ pub use values::{SetLog, Source, Values};
 
 use mistake::Ledger;
 
-/// Reads the file, if one is named, and the environment through `lookup`.
+/// Reads the file, if one is given, and the environment through `lookup`.
 ///
 /// # Errors
 /// Every mistake found, in the order of the file, those of the environment last.
@@ -61,7 +61,7 @@ pub fn load(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<String>) -> Res
     match std::fs::read_to_string(path) {
         Ok(text) => {
             let mut config = parse(&source, &text, lookup)?;
-            // The process may change its folder.
+            // Absolute, because the process may change its working directory.
             config.notices.extend(rights::notices(Some(path), &config));
             config.source = Source::File(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
             Ok(config)
@@ -76,7 +76,7 @@ pub fn load(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<String>) -> Res
 /// Like [`load`], from text; `source` is how messages name it.
 ///
 /// # Errors
-/// As [`load`].
+/// As for [`load`].
 pub fn parse(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Config, Mistakes> {
     let ledger = Ledger::default();
     match read(text, lookup, &ledger) {
@@ -88,7 +88,7 @@ pub fn parse(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>) 
 fn read(text: &str, lookup: &dyn Fn(&str) -> Option<String>, ledger: &Ledger) -> Option<Config> {
     let mut raw = file::Raw::parse(text, ledger);
     if !ledger.is_clean() && raw.root.get(pingora_keys::EDGE).is_none() {
-        // The text could not be read at all: complaints about missing keys would only hide that.
+        // The text could not be parsed at all: complaints about missing keys would only hide that.
         return None;
     }
     let mut pingora = pingora_keys::server_conf(&raw, ledger);

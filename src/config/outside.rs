@@ -1,4 +1,4 @@
-//! What surrounds the edge: ids that clients bring, proxies in front of it, pages of other origins, and the webhook.
+//! The edge's surroundings: ids that clients send, proxies in front of it, pages of other origins, and the webhook.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ use crate::instance::{TargetUrl, Tls};
 use crate::proxy::ClientRate;
 use crate::web::{HostPattern, Hosts, KeyHeaders, Origins, idempotency_key};
 
-/// Not posted by default: `completed`, one event per successful write.
+/// Not posted by default: there is one such event for every successful write.
 const COMPLETED: &str = "transaction:completed";
 
 pub(super) fn trusted_proxies(edge: &Section<'_>) -> Vec<IpNet> {
@@ -27,10 +27,10 @@ pub(super) fn trusted_proxies(edge: &Section<'_>) -> Vec<IpNet> {
     })
 }
 
-/// Headers that cannot carry an idempotency key: they are the same for many requests.
+/// Headers that cannot carry an idempotency key: many requests share their values.
 const NO_IDS: [&str; 4] = ["host", "content-length", "content-type", "authorization"];
 
-/// Which headers bring an id, and how long a cleanup leaves ids that a client may repeat.
+/// Reads which headers carry an id, and how long a cleanup keeps ids that a client may repeat.
 pub(super) fn idempotency(edge: &Section<'_>) -> (KeyHeaders, Duration) {
     let section = edge.section("idempotency");
     let names = section.parsed("headers", &idempotency_key::DEFAULT_HEADERS, |text| {
@@ -42,7 +42,7 @@ pub(super) fn idempotency(edge: &Section<'_>) -> (KeyHeaders, Duration) {
     (KeyHeaders::new(names), keep)
 }
 
-/// The keys of `limits` about how many requests one client may make.
+/// Reads the keys of `limits` on the request rate of one client.
 pub(super) fn client_rate(section: &Section<'_>) -> Option<ClientRate> {
     let per_second = section.count("client_rate", 0, 0..=1_000_000);
     let window = section.duration(
@@ -64,7 +64,7 @@ pub(super) fn origins(edge: &Section<'_>) -> Origins {
     if origins.is_empty() { Origins::None } else { Origins::These(origins) }
 }
 
-/// Names that the edge answers to; `*` is any.
+/// Reads the host names that the edge answers to; `*` is any name.
 pub(super) fn hosts(edge: &Section<'_>) -> Hosts {
     let names = edge.parsed("hosts", &[], |text| match text {
         "*" => Ok(None),
@@ -75,7 +75,7 @@ pub(super) fn hosts(edge: &Section<'_>) -> Hosts {
     names.into_iter().collect::<Option<Vec<_>>>().map_or(Hosts::Any, Hosts::These)
 }
 
-/// An origin in the one spelling that browsers use: the scheme's own port is left out.
+/// Normalizes an origin to the spelling that browsers use, without the scheme's default port.
 fn origin(text: &str) -> Result<String, String> {
     let wrong = || format!("{text:?} is not an origin such as https://app.example or http://localhost:3000, or *");
     let uri: Uri = text.parse().map_err(|_| wrong())?;
@@ -116,7 +116,7 @@ fn read_webhook(section: &Section<'_>, place: Location, ledger: &Ledger) -> Opti
     Some(WebhookConfig { url: url?.value, ca_file, options })
 }
 
-/// The authority of an address outside, which is given under the key `of`.
+/// Reads the certificate authority for the address under the key `of`.
 pub(super) fn ca_file(
     section: &Section<'_>,
     (of, tls): (&str, Tls),
@@ -140,7 +140,8 @@ fn event_name(text: &str) -> Result<&'static str, String> {
     found.ok_or_else(|| format!("{text:?} is no event; there are {}", NAMES.join(", ")))
 }
 
-/// From the file itself or from a file of its own, which can have other permissions. Never repeated in a message.
+/// Reads the secret from the configuration or from a separate file, which can have stricter permissions. No message
+/// repeats it.
 fn secret(section: &Section<'_>, place: Location, ledger: &Ledger) -> Option<Secret> {
     let direct = section.optional("secret", |text| long_enough(text.to_owned()));
     let from_file = section.optional("secret_file", |path| {

@@ -1,8 +1,8 @@
 //! Pingora's own keys, at the top level of the file.
 //!
-//! They go to Pingora unchanged. Pingora itself ignores keys it does not know and reports one mistake at a
-//! time with the whole file in the message; here each key is tried alone, an unknown one is a mistake, and
-//! no message repeats the file. What Pingora does with a key is not decided here.
+//! They go to Pingora unchanged. Pingora itself ignores unknown keys and reports one mistake at a time, with the whole
+//! file in the message. Here each key is tried on its own, an unknown key is a mistake, and no message repeats the
+//! file. What Pingora does with a key is not decided here.
 
 use pingora::server::configuration::ServerConf;
 use yaml_serde::{Mapping, Value};
@@ -15,7 +15,7 @@ use super::tree;
 /// The edge's own section.
 pub(super) const EDGE: &str = "edge";
 
-/// Pingora's configuration from the top-level keys, or its defaults where the file says nothing.
+/// Builds Pingora's configuration from the top-level keys, with Pingora's defaults for the rest.
 pub(super) fn server_conf(raw: &Raw, ledger: &Ledger) -> ServerConf {
     let mut keys = match top_level(raw, ledger) {
         Some(keys) => keys,
@@ -56,7 +56,7 @@ fn top_level(raw: &Raw, ledger: &Ledger) -> Option<Mapping> {
             None
         }
         Err(error) => {
-            // The tree's parser has usually said the same, with a better place.
+            // The tree's parser has usually reported the same error, with a better place.
             if ledger.is_clean() {
                 let place = error.location().map_or(Location::Whole, |at| Location::Line(at.line()));
                 ledger.report(place, format!("not valid YAML: {error}"));
@@ -66,7 +66,7 @@ fn top_level(raw: &Raw, ledger: &Ledger) -> Option<Mapping> {
     }
 }
 
-/// What Pingora writes when it writes its defaults: all of its keys.
+/// Returns all of Pingora's keys: those it serializes with its defaults.
 fn known_keys() -> Vec<String> {
     match yaml_serde::to_value(ServerConf::default()) {
         Ok(Value::Mapping(keys)) => keys.keys().filter_map(|key| key.as_str().map(str::to_owned)).collect(),

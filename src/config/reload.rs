@@ -1,6 +1,6 @@
-//! Which keys a reload may change, and what two configurations have different.
+//! Which keys a reload may change, and how two configurations differ.
 //!
-//! Decides, for each key, whether it takes effect in a running edge. What a reload then does is the server's.
+//! Decides, for each key, whether it takes effect in a running edge. The server decides what a reload does with it.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use crate::instance::InstanceOptions;
 /// When a new value takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// With a reload.
+    /// After a reload.
     Live,
-    /// With the next start: a reload that finds another value is refused.
+    /// At the next start: a reload that changes the value is refused.
     Restart,
 }
 
 use Effect::{Live, Restart};
 
-/// Every key under `edge:` but `instances`, which a reload may change, and those under `limits` and `vouch` of which the
-/// last two rows tell. Pingora's own keys, above `edge:`, take effect with the next start.
+/// Every key under `edge:` except `instances`, which a reload may change. The last rows stand for the remaining keys
+/// under `limits`, `auth` and `vouch`. Pingora's own keys, above `edge:`, take effect at the next start.
 pub const KEYS: &[(&str, Effect)] = &[
     ("access_log", Live),
     ("admin_listen", Restart),
@@ -127,34 +127,34 @@ pub const KEYS: &[(&str, Effect)] = &[
     ("traces.timeout", Restart),
     ("trusted_proxies", Live),
     ("write_wait", Live),
-    // What one request may ask for: every other key under `limits`.
+    // The limits on a single request: every other key under `limits`.
     ("limits.", Live),
-    // Who is let in.
+    // Who may use the edge.
     ("auth.", Live),
-    // What is vouched for.
+    // Which requests are vouched for.
     ("vouch.", Restart),
     // Above `edge:`.
     ("", Restart),
 ];
 
-/// What stands in place of a value that nobody is shown.
+/// Stands for a value that is never shown.
 pub(super) const HIDDEN: &str = "(not shown)";
 
-/// Values that nobody is shown.
+/// Keys whose values are never shown.
 pub(super) const SECRET: [&str; 5] =
     ["journal.postgres", "notify.webhook.secret", "notify.webhook.url", "traces.endpoint", "traces.headers"];
 
-/// The row about this key; `None` for one above `edge:`.
+/// Returns the row for this key; `None` for a key above `edge:`.
 pub(super) fn row(key: &str) -> Option<&'static (&'static str, Effect)> {
     KEYS.iter().find(|row| row.0 == key || (row.0.ends_with('.') && key.starts_with(row.0)))
 }
 
-/// When a new value of this key takes effect.
+/// Returns when a new value of this key takes effect.
 pub fn effect(key: &str) -> Effect {
     row(key).map_or(Restart, |(_, effect)| *effect)
 }
 
-/// A key with another value.
+/// A key whose value changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChangedKey {
     pub key: String,
@@ -163,25 +163,25 @@ pub struct ChangedKey {
     pub effect: Effect,
 }
 
-/// What becomes of the instances.
+/// The changes to the set of instances.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moves {
     pub added: Vec<InstanceOptions>,
-    /// Names.
+    /// By name.
     pub removed: Vec<String>,
-    /// Another address, other headers, or other files of TLS: before and after.
+    /// Changed address, headers, or TLS files: before and after.
     pub readdressed: Vec<(InstanceOptions, InstanceOptions)>,
-    /// All names in the new order, if those that stay have another order.
+    /// All names in the new order, if the order of the remaining instances changed.
     pub reordered: Option<Vec<String>>,
 }
 
 impl Moves {
-    /// Whether there are any.
+    /// Returns whether nothing changed.
     pub fn is_empty(&self) -> bool {
         *self == Moves::default()
     }
 
-    /// Whether there are others, or another order.
+    /// Returns whether instances were added, removed, or reordered.
     pub fn changes_the_set(&self) -> bool {
         !self.added.is_empty() || !self.removed.is_empty() || self.reordered.is_some()
     }
@@ -196,7 +196,7 @@ impl Moves {
         let moved = |one: &InstanceOptions| {
             in_old(one).filter(|before| *before != one).map(|before| (before.clone(), one.clone()))
         };
-        // A new instance before one that stays moves that one's place too.
+        // A new instance in front of a remaining one also changes the order.
         let kept_first = names(new, old).len();
         let appended = new.iter().take(kept_first).all(|one| in_old(one).is_some());
         Moves {
@@ -208,7 +208,7 @@ impl Moves {
     }
 }
 
-/// What is different in a new configuration.
+/// The differences of a new configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub keys: Vec<ChangedKey>,
@@ -216,7 +216,7 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// From the first to the second.
+    /// Compares the two configurations.
     pub fn between(old: &Config, new: &Config) -> Difference {
         let (before, after) = (&old.values, &new.values);
         let names: BTreeSet<&str> = before.keys().chain(after.keys()).collect();
@@ -243,25 +243,25 @@ impl Difference {
         self.keys.is_empty() && self.instances.is_empty()
     }
 
-    /// The keys that take effect with the next start.
+    /// Returns the keys that take effect at the next start.
     pub fn needs_restart(&self) -> Vec<&str> {
         self.keys.iter().filter(|one| one.effect == Restart).map(|one| one.key.as_str()).collect()
     }
 }
 
-/// Tokens that are others now, by their names: in a file they change without a word in the configuration.
+/// Reports changed tokens by name: tokens in a file can change while the configuration's text stays the same.
 fn changed_tokens(old: &Config, new: &Config) -> Option<ChangedKey> {
     let (before, after) = (old.proxy.entrance.gate.tokens(), new.proxy.entrance.gate.tokens());
     replaced("auth.tokens", before, after, |token| token.name.to_string())
 }
 
-/// Keys of JWTs that are others now, by their names: they are in a file, or in the environment.
+/// Reports changed JWT keys by name: they are in a file or in the environment.
 fn changed_issuer(old: &Config, new: &Config) -> Option<ChangedKey> {
     let marks = |config: &Config| config.proxy.entrance.gate.issuer().map(Issuer::key_marks).unwrap_or_default();
     replaced("auth.jwt", &marks(old), &marks(new), |(name, _)| name.clone())
 }
 
-/// What is gone and what has come under this key, by name; `None`: all are the same.
+/// Lists the removed and the added items under this key by name; `None` if nothing changed.
 fn replaced<T: PartialEq>(key: &str, before: &[T], after: &[T], name: impl Fn(&T) -> String) -> Option<ChangedKey> {
     let names = |ours: &[T], others: &[T]| {
         let names: BTreeSet<String> = ours.iter().filter(|one| !others.contains(one)).map(&name).collect();
@@ -272,7 +272,8 @@ fn replaced<T: PartialEq>(key: &str, before: &[T], after: &[T], name: impl Fn(&T
     (!is_same).then(|| ChangedKey { key: key.to_owned(), from, to, effect: Live })
 }
 
-/// Headers for the collector that are others now: in a file, they change without a word in the configuration.
+/// Reports changed headers for the collector: headers in a file can change while the configuration's text stays the
+/// same.
 fn changed_trace_headers(old: &Config, new: &Config) -> Option<ChangedKey> {
     let [before, after] = [old, new].map(|config| config.traces.as_ref().map(|traces| &traces.headers));
     let key = "traces.headers";

@@ -1,11 +1,11 @@
-//! Whether others on this machine may read what should not be everybody's: the configuration file, and the journal.
+//! Whether other users of this machine can read the configuration file or the journal.
 
 use std::path::Path;
 
 use super::file::Notice;
 use super::settings::{Config, JournalStore};
 
-/// A warning for each file that others may read.
+/// Returns a warning for each file that other users can read.
 pub(super) fn notices(file: Option<&Path>, config: &Config) -> Vec<Notice> {
     let journal = match &config.journal.store {
         JournalStore::Sqlite { path } => Some(path.as_path()),
@@ -31,7 +31,7 @@ fn holds_secrets(config: &Config) -> bool {
         || config.instances.iter().any(|instance| !instance.headers.is_empty())
 }
 
-/// Whether others may read the file, and enter the folder that it is in.
+/// Returns whether other users can read the file and enter its folder.
 #[cfg(unix)]
 fn is_open(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -1,7 +1,7 @@
 //! Reads one section of the file key by key: types, limits, unknown keys.
 //!
-//! A mistaken value is reported and replaced by its default, so that reading goes on and finds the next
-//! mistake; the caller throws the result away when the ledger is not clean. Which keys exist is `check`'s.
+//! A mistaken value is reported and replaced by its default, so that reading continues and finds the next mistake; the
+//! caller discards the result if the ledger is not clean. `check` decides which keys exist.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -12,7 +12,7 @@ use super::mistake::{Ledger, Location};
 use super::tree::{Entry, Node, Value};
 use super::units::{ByteSize, duration, show_duration, size};
 
-/// A value with the place it came from; a default has none.
+/// A value and its place; a default has none.
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
     pub value: T,
@@ -27,7 +27,7 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    /// The section in `node`; null and missing count as empty.
+    /// Opens the section in `node`; null and missing count as empty.
     pub fn new(path: &str, node: Option<&'a Node>, ledger: &'a Ledger) -> Self {
         let entries: &[Entry] = match node.map(|node| (&node.value, node.place)) {
             None | Some((Value::Null, _)) => &[],
@@ -40,17 +40,17 @@ impl<'a> Section<'a> {
         Section { ledger, path: path.to_owned(), entries, known: RefCell::default() }
     }
 
-    /// The section under `key`.
+    /// Opens the section under `key`.
     pub fn section(&self, key: &'static str) -> Section<'a> {
         Section::new(&self.full(key), self.node(key), self.ledger)
     }
 
-    /// A span of time within `range`.
+    /// Reads a duration within `range`.
     pub fn duration(&self, key: &'static str, default: Duration, range: RangeInclusive<Duration>) -> Duration {
         self.located_duration(key, default, range).value
     }
 
-    /// A span of time within `range`, and where it was given.
+    /// Reads a duration within `range`, with its place.
     pub fn located_duration(
         &self,
         key: &'static str,
@@ -61,27 +61,27 @@ impl<'a> Section<'a> {
         self.ranged(key, default, show_duration(default), duration, &range, limits)
     }
 
-    /// A size within `range`, and where it was given.
+    /// Reads a size within `range`, with its place.
     pub fn size(&self, key: &'static str, default: ByteSize, range: RangeInclusive<ByteSize>) -> Located<ByteSize> {
         let limits = (range.start().to_string(), range.end().to_string());
         self.ranged(key, default, default.to_string(), size, &range, limits)
     }
 
-    /// A whole number within `range`.
+    /// Reads a whole number within `range`.
     pub fn count(&self, key: &'static str, default: usize, range: RangeInclusive<usize>) -> usize {
         let parse = |text: &str| text.parse::<usize>().map_err(|_| format!("{text:?} is not a whole number"));
         let limits = (range.start().to_string(), range.end().to_string());
         self.ranged(key, default, default.to_string(), parse, &range, limits).value
     }
 
-    /// A number within `range`.
+    /// Reads a number within `range`.
     pub fn number(&self, key: &'static str, default: f64, range: RangeInclusive<f64>) -> f64 {
         let parse = |text: &str| text.parse::<f64>().map_err(|_| format!("{text:?} is not a number"));
         let limits = (range.start().to_string(), range.end().to_string());
         self.ranged(key, default, default.to_string(), parse, &range, limits).value
     }
 
-    /// One of the named choices.
+    /// Reads one of the named choices.
     pub fn choice<T: Copy>(&self, key: &'static str, default: &str, choices: &[(&str, T)], fallback: T) -> T {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let names = names.join(" or ");
@@ -93,7 +93,7 @@ impl<'a> Section<'a> {
         self.scalar(key, parse).map_or(fallback, |found| found.value)
     }
 
-    /// Any text that `parse` takes, or the default.
+    /// Reads any text that `parse` accepts, or the default.
     pub fn text<T>(&self, key: &'static str, default: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         self.ledger.know(self.full(key), default.to_owned(), String::new());
         match self.scalar(key, &parse) {
@@ -102,7 +102,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Text that has no default.
+    /// Reads text that has no default.
     pub fn required<T>(
         &self,
         key: &'static str,
@@ -115,12 +115,12 @@ impl<'a> Section<'a> {
         self.scalar(key, parse)
     }
 
-    /// Text that may be left out.
+    /// Reads text that may be absent.
     pub fn optional<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Located<T>> {
         self.scalar(key, parse)
     }
 
-    /// A list of texts.
+    /// Reads a list of texts.
     pub fn texts(&self, key: &'static str, default: &[&str]) -> Vec<String> {
         self.ledger.know(self.full(key), format!("[{}]", default.join(", ")), String::new());
         let Some(items) = self.list(key) else { return default.iter().map(|&text| text.to_owned()).collect() };
@@ -134,7 +134,7 @@ impl<'a> Section<'a> {
         texts
     }
 
-    /// A list of texts, each of which `parse` takes; unless given, these.
+    /// Reads a list of texts, each of which `parse` must accept; `default` if the key is absent.
     pub fn parsed<T>(&self, key: &'static str, default: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         self.ledger.know(self.full(key), format!("[{}]", default.join(", ")), String::new());
         let Some(items) = self.list(key) else { return default.iter().filter_map(|text| parse(text).ok()).collect() };
@@ -152,12 +152,12 @@ impl<'a> Section<'a> {
         values
     }
 
-    /// Whether there is anything under `key`.
+    /// Returns whether `key` has a value.
     pub fn is_given(&self, key: &'static str) -> bool {
         self.node(key).is_some_and(|node| !matches!(node.value, Value::Null))
     }
 
-    /// The list under `key`; None when it is missing.
+    /// Returns the list under `key`; None if it is missing.
     pub fn list(&self, key: &'static str) -> Option<&'a [Node]> {
         let node = self.node(key)?;
         match &node.value {
@@ -170,12 +170,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Whether just this word stands under `key`.
+    /// Returns whether the value of `key` is exactly this word.
     pub fn is_word(&self, key: &'static str, word: &str) -> bool {
         self.node(key).is_some_and(|node| matches!(&node.value, Value::Scalar(text) if text == word))
     }
 
-    /// What stands under `key`, whose keys are for the caller to judge.
+    /// Returns the entries under `key`; the caller checks their keys.
     pub fn entries(&self, key: &'static str) -> &'a [Entry] {
         let Some(node) = self.node(key) else { return &[] };
         match &node.value {
@@ -188,12 +188,12 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Where `key` stands, or the whole file.
+    /// Returns the place of `key`, or the whole file.
     pub fn place(&self, key: &str) -> Location {
         self.entries.iter().find(|entry| entry.key == key).map_or(Location::Whole, |entry| entry.place)
     }
 
-    /// Reports every key that nothing has asked for.
+    /// Reports every key that was never read.
     pub fn finish(self) {
         let known = self.known.borrow();
         for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key.as_str())) {
@@ -251,13 +251,13 @@ impl<'a> Section<'a> {
     }
 }
 
-/// The known key that differs least, if it differs by little.
+/// Returns the most similar known key, if it is similar enough.
 pub(super) fn nearest<'k>(key: &str, known: &[&'k str]) -> Option<&'k str> {
     let best = known.iter().map(|name| (distance(key, name), *name)).min()?;
     (best.0 <= 2).then_some(best.1)
 }
 
-/// How many letters to insert, delete or replace to get from one word to the other.
+/// Returns the edit distance: how many letters to insert, delete or replace to turn one word into the other.
 fn distance(from: &str, to: &str) -> usize {
     let to: Vec<char> = to.chars().collect();
     let mut row: Vec<usize> = (0..=to.len()).collect();

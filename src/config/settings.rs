@@ -1,6 +1,6 @@
-//! The configuration as the rooms get it: a field for each key, or the options of the one room that uses it.
+//! The configuration as the rooms receive it: one field per key, or the options of the one room that uses the key.
 //!
-//! Types only. Which values they may have is decided in `check` and `outside`.
+//! Types only. `check` and `outside` decide which values are allowed.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,28 +24,29 @@ use crate::proxy::{AdmitLimits, ProxyOptions};
 use crate::traces::TraceOptions;
 use crate::wire::{FrontOptions, TlsOptions};
 
-/// A configuration that has passed every check. A field has the name of its key, or of its section, unless it says
-/// another. What one room alone uses is in that room's own options; what several rooms use is a field here. Durations and
-/// sizes are within the limits that `docs/configuration.md` names.
+/// A configuration that has passed every check. Each field is named after its key or section unless its comment names
+/// another. Settings of a single room are in that room's own options; settings that several rooms share are fields
+/// here. Durations and sizes are within the limits given in `docs/configuration.md`.
 #[derive(Debug)]
 pub struct Config {
-    /// Where clients connect.
+    /// The address that clients connect to.
     pub listen: SocketAddr,
-    /// Where the edge's own pages are; `None`: where clients connect.
+    /// The address of the edge's own pages; `None`: they share `listen`.
     pub admin_listen: Option<SocketAddr>,
-    /// TLS on both; `None`: in clear.
+    /// TLS on both listeners; `None`: plain text.
     pub tls: Option<TlsOptions>,
     /// At least one, in order of preference: the first is the primary. Names and addresses are unique.
     pub instances: Vec<InstanceOptions>,
     pub journal: JournalConfig,
     /// `read_consistency`, `read_replica_ratio`, the waits of clients' requests, `request_timeout`, `promise`,
-    /// `trusted_proxies`; `auth`, `protection`, `idempotency`, `cors`; and what one request may ask for, under `limits`.
+    /// `trusted_proxies`; `auth`, `protection`, `idempotency`, `cors`; and the limits on a single request, under
+    /// `limits`.
     pub proxy: ProxyOptions,
-    /// How long a cleanup leaves ids that a client may repeat. In the file: `idempotency.keep`.
+    /// How long a cleanup keeps ids that a client may repeat. In the file: `idempotency.keep`.
     pub keep_ids: Duration,
     /// The time limit of one attempt on one instance; never longer than `request_timeout`.
     pub attempt_timeout: Duration,
-    /// How long to wait, once an instance answers again, before a request in doubt is sent again.
+    /// How long an instance must be reachable again before a request in doubt is sent again.
     pub settle_time: Duration,
     /// How long an append may take before the write is refused.
     pub journal_timeout: Duration,
@@ -53,57 +54,59 @@ pub struct Config {
     pub recovery_interval: Duration,
     /// How long requests in flight may take to finish after SIGTERM.
     pub shutdown_grace: Duration,
-    /// How long kept connections have to end by themselves before a restart in place.
+    /// How long open connections may remain in use before a restart in place.
     pub handover_linger: Duration,
     pub connection_pooling: ConnectionPooling,
     pub granular_locking: GranularLocking,
-    /// The time limit of one probe is always shorter than the interval.
+    /// The time limit of one probe is always shorter than the interval between probes.
     pub health: HealthOptions,
     pub limits: Limits,
     pub batching: Batching,
-    /// What is vouched for without having been seen to succeed. In the file: `vouch`.
+    /// The envelope within which requests are vouched for, even if nothing like them has succeeded yet. In the file:
+    /// `vouch`.
     pub vouch: Envelope,
-    /// How long a suspect waits for the instance that died of it. In the file: `quarantine.wait`.
+    /// How long a suspect waits for the instance that died while it had it. In the file: `quarantine.wait`.
     pub quarantine_wait: Duration,
     pub adopt: Adopt,
     pub heal: HealOptions,
     /// Comparisons of contents. In the file: `audit`.
     pub audit: AuditOptions,
-    /// How often each server is marked anew while it is written to. In the file: `heal.marker_interval`.
+    /// How often the marker of a server is renewed while the server receives writes. In the file:
+    /// `heal.marker_interval`.
     pub marker_interval: Duration,
-    /// What becomes of a server that holds somebody else's data. In the file: `heal.foreign`.
+    /// What to do with a server that carries another instance's or another journal's data. In the file: `heal.foreign`.
     pub foreign: ForeignPolicy,
     /// Where events are posted. In the file: `notify.webhook`.
     pub webhook: Option<WebhookConfig>,
-    /// Where spans of distributed traces are sent; `None`: nothing is traced.
+    /// Where spans of distributed traces are sent; `None`: tracing is off.
     pub traces: Option<TraceOptions>,
-    /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`; known to parse.
+    /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`. Already validated.
     pub log: String,
-    /// How a log line is written.
+    /// The format of log lines.
     pub log_format: LogFormat,
     /// Pingora's own keys. `grace_period_seconds` is `shutdown_grace` unless the file sets it.
     pub pingora: ServerConf,
-    /// What deserves a warning at start.
+    /// Warnings to log at start.
     pub notices: Vec<Notice>,
-    /// Every key's value as it is written, for a comparison with another configuration.
+    /// The text of every key's value, to compare with another configuration.
     pub values: Values,
-    /// Where it was read from.
+    /// Where the configuration was read from.
     pub source: Source,
 }
 
-/// How a log line is written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text, for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 /// Which store holds the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JournalStore {
-    /// The SQLite file; its folder is created when it is missing.
+    /// The SQLite file; its folder is created if missing.
     Sqlite {
         path: PathBuf,
     },
@@ -124,36 +127,36 @@ pub struct JournalConfig {
     pub retention: RetentionOptions,
 }
 
-/// Whether connections to instances are kept open and used again.
+/// Whether connections to instances are kept open and reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionPooling {
     Enabled,
     Disabled,
 }
 
-/// Whether record writes of different collections go to an instance side by side.
+/// Whether record writes of different collections go to an instance concurrently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GranularLocking {
     Enabled,
-    /// One at a time over all collections.
+    /// One write at a time, over all collections.
     Disabled,
 }
 
-/// Upper bounds. What one request may ask for is in [`ProxyOptions::limits`].
+/// Upper bounds. Those on a single request are in [`ProxyOptions::limits`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Beyond each, the proxy refuses a request with a reason of its own. A quarter of `concurrent_attempts` is kept for
-    /// lanes with a waiting client.
+    /// Beyond each of these, the proxy refuses a request with its own reason. A quarter of `concurrent_attempts` is
+    /// reserved for lanes with a waiting client.
     pub admission: AdmitLimits,
     /// The largest answer of an instance that the edge holds in memory.
     pub answer_bytes: ByteSize,
-    /// What is kept of what Chroma shows of collections; 0: nothing.
+    /// The memory for cached collection objects; 0: nothing is cached.
     pub collection_cache_bytes: ByteSize,
     /// Streams of events that may be open at once.
     pub event_streams: usize,
-    /// Dashboards that are open at once.
+    /// Dashboards that may be open at once.
     pub dashboards: usize,
-    /// Of them by clients of one address.
+    /// Event streams that may be open at once to clients of one address.
     pub event_streams_per_address: usize,
     /// One merged request: `merge_documents`, `merge_bytes`.
     pub merge: MergeLimits,
@@ -161,29 +164,30 @@ pub struct Limits {
     pub wire: WireLimits,
 }
 
-/// What a connection is held to.
+/// The limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WireLimits {
-    /// `uri_bytes`, `headers`, `header_bytes`, `header_timeout`, `idle_timeout`, and `h2c` beside `limits`.
+    /// `uri_bytes`, `headers`, `header_bytes`, `header_timeout`, `idle_timeout`, and `h2c`, which is not under
+    /// `limits`.
     pub front: FrontOptions,
-    /// As many as the process may open files for, at most.
+    /// Capped by the number of files that the process may open.
     pub connections: usize,
     pub connections_per_address: usize,
 }
 
-/// How long requests wait so that more writes share them; zero: not at all.
+/// How long requests wait so that more writes can share one; zero: they never wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batching {
-    /// A busy collection's next request, for writers.
+    /// For the next request of a busy collection: the wait for its writers.
     pub hold: Duration,
-    /// What is replicated of a busy collection, for more.
+    /// For replication of a busy collection: the wait for more writes.
     pub replica_lag: Duration,
 }
 
-/// Where existing content is looked for at start.
+/// Where to look for existing content at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adopt {
-    /// Tenants besides `default_tenant` and those the edge remembers; Chroma cannot list its tenants.
+    /// Tenants besides `default_tenant` and those that the edge already knows; Chroma cannot list its tenants.
     pub tenants: Vec<String>,
 }
 
@@ -191,7 +195,7 @@ pub struct Adopt {
 #[derive(Clone, Debug)]
 pub struct WebhookConfig {
     pub url: TargetUrl,
-    /// The certificate authority of an `https://` address, when it is not one the system trusts.
+    /// The certificate authority for an `https://` address, unless the system trusts it already.
     pub ca_file: Option<PathBuf>,
     pub options: WebhookOptions,
 }

@@ -22,7 +22,7 @@ fn mistakes(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
     found.to_string().lines().map(str::to_owned).collect()
 }
 
-/// The one mistake there is.
+/// Returns the only mistake.
 pub(super) fn mistake(text: &str, variables: &[(&str, &str)]) -> String {
     let found = mistakes(text, variables);
     assert_eq!(found.len(), 1, "{found:#?}");
@@ -94,7 +94,7 @@ fn the_document_names_every_key_with_its_default_and_limits_and_every_variable()
     }
 }
 
-/// Read by the check, and without a default to be known by.
+/// Keys that the check reads without a default, so that it does not register them.
 const WITHOUT_DEFAULT: [&str; 14] = [
     "auth",
     "admin_listen",

@@ -1,4 +1,4 @@
-//! Where spans of distributed traces are sent, and which. Without an endpoint nothing is traced.
+//! Where spans of distributed traces are sent, and which of them. Without an endpoint, tracing is off.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use super::{outside, upstream};
 use crate::instance::{TargetUrl, Tls};
 use crate::traces::TraceOptions;
 
-/// Where OTLP has them, below a collector's address.
+/// The OTLP path below a collector's address.
 const PATH: &str = "/v1/traces";
-/// What the edge is called there.
+/// The edge's default service name.
 const SERVICE: &str = "chroma-edge";
 
 pub(super) fn traces(

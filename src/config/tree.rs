@@ -1,7 +1,7 @@
-//! YAML text as a tree that remembers lines.
+//! YAML text as a tree that keeps line numbers.
 //!
-//! A serde derive stops at the first mistake and forgets where a value stood; this tree keeps the line of
-//! every key and value, so that the check can go on and name each place. It decides nothing about keys.
+//! A serde derive stops at the first mistake and does not keep the position of a value. This tree keeps the line of
+//! every key and value, so that the check can continue and report each place. It decides nothing about keys.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,14 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use super::mistake::{Ledger, Location};
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub place: Location,
     pub value: Value,
 }
 
-/// Scalars stay text: what they mean depends on the key that reads them.
+/// Scalars stay text: their type depends on the key.
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     Null,
@@ -34,7 +34,7 @@ pub(super) struct Entry {
 }
 
 impl Node {
-    /// An empty map: what a missing file or section counts as.
+    /// An empty map, which stands for a missing file or section.
     pub fn empty_map() -> Self {
         Node { place: Location::Whole, value: Value::Map(Vec::new()) }
     }
@@ -43,7 +43,7 @@ impl Node {
         Node { place, value: Value::Scalar(text.into()) }
     }
 
-    /// How many values it consists of.
+    /// Counts the nodes of this tree.
     fn count(&self) -> usize {
         match &self.value {
             Value::Null | Value::Scalar(_) => 1,
@@ -52,7 +52,7 @@ impl Node {
         }
     }
 
-    /// The value of `key`, if this is a map that has it.
+    /// Returns the value of `key`, if this is a map that contains it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
@@ -60,7 +60,7 @@ impl Node {
         }
     }
 
-    /// What it says, as a list or a single value is written in one line; `None` for a section, and where nothing is said.
+    /// Returns a scalar or a list as one line of text; `None` for a section, and for null.
     pub fn plain(&self) -> Option<String> {
         match &self.value {
             Value::Scalar(text) => Some(text.clone()),
@@ -72,8 +72,8 @@ impl Node {
         }
     }
 
-    /// The value of `key`, made null when it is missing. None when this is neither a map nor null:
-    /// then the check reports this node, and there is nothing to put a value into.
+    /// Returns the value of `key`, inserted as null if it is missing. Returns None if this node is neither a map nor
+    /// null; the check reports such a node.
     pub fn entry(&mut self, key: &str, place: Location) -> Option<&mut Node> {
         if matches!(self.value, Value::Null) {
             self.value = Value::Map(Vec::new());
@@ -90,27 +90,27 @@ impl Node {
     }
 }
 
-/// A map or list whose end has not been read.
+/// A map or list that is not closed yet.
 enum Open {
     List { place: Location, anchor: usize, items: Vec<Node> },
     Map { place: Location, anchor: usize, entries: Vec<Entry>, key: Option<(String, Location)> },
 }
 
-/// Far more than a configuration has. Aliases may multiply a few lines to billions.
+/// Far more than a configuration needs. Aliases can turn a few lines into billions of nodes.
 const MOST_NODES: usize = 100_000;
 const DEEPEST: usize = 64;
 
 struct Builder<'a> {
     ledger: &'a Ledger,
-    /// Nodes so far, copies for aliases included.
+    /// Nodes so far, including the copies made for aliases.
     nodes: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     root: Option<Node>,
 }
 
-/// The tree of the first document in `text`. Syntax errors and duplicate keys go to the ledger; after a syntax
-/// error there is no tree, since nothing after it can be trusted.
+/// Parses the first document in `text`. Syntax errors and duplicate keys go to the ledger. A syntax error yields no
+/// tree, since nothing after it can be trusted.
 pub(super) fn parse(text: &str, ledger: &Ledger) -> Option<Node> {
     let mut builder = Builder { ledger, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None };
     let mut documents = 0;
@@ -140,7 +140,7 @@ pub(super) fn parse(text: &str, ledger: &Ledger) -> Option<Node> {
 }
 
 impl Builder<'_> {
-    /// What an alias stands for, unless that is too much.
+    /// Returns a copy of the anchored node, unless the tree would become too large.
     fn copy(&mut self, anchor: usize) -> Option<Node> {
         let node = self.anchors.get(&anchor)?;
         self.nodes = self.nodes.saturating_add(node.count());
@@ -180,7 +180,7 @@ impl Builder<'_> {
         self.nodes += 1;
         if anchor != 0 {
             self.nodes = self.nodes.saturating_add(node.count());
-            // Beyond, nothing will be read.
+            // Beyond the limit, parsing stops before an alias can use it.
             if self.nodes <= MOST_NODES {
                 self.anchors.insert(anchor, node.clone());
             }
@@ -269,7 +269,7 @@ mod tests {
         for text in [bomb, deep, anchored] {
             let ledger = Ledger::default();
             assert!(parse(&text, &ledger).is_none());
-            // The parser has a limit of its own on levels.
+            // The parser has its own limit on nesting.
             let found = ledger.into_list().remove(0).message;
             assert!(found.contains("too much for a configuration") || found.contains("not valid YAML"), "{found}");
         }

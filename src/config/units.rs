@@ -1,7 +1,7 @@
-//! Spans of time and sizes as people write them.
+//! Durations and sizes as people write them.
 //!
-//! Decides which spellings are understood: `500ms`, `5s`, `2m`, `12h`, `7d`; `40MiB`, `512MB`, plain bytes.
-//! A span without a unit is refused in the file: a reader cannot tell whether 5 means seconds or milliseconds.
+//! Decides which spellings are accepted: `500ms`, `5s`, `2m`, `12h`, `7d`; `40MiB`, `512MB`, plain bytes. In the file,
+//! a duration without a unit is refused: a reader cannot tell whether 5 means seconds or milliseconds.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,22 +22,22 @@ const SIZE_UNITS: [(&str, u64); 8] = [
 ];
 
 impl ByteSize {
-    /// This many bytes.
+    /// Creates a size of `count` bytes.
     pub const fn bytes(count: u64) -> Self {
         ByteSize(count)
     }
 
-    /// This many times 1024 * 1024 bytes.
+    /// Creates a size of `count` mebibytes.
     pub const fn mib(count: u64) -> Self {
         ByteSize(count << 20)
     }
 
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The number of bytes as a length in memory.
+    /// Returns the number of bytes as a `usize`.
     pub fn as_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
@@ -45,7 +45,7 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of the units that are exact, the one with the smallest number: 512MB rather than 500000KiB.
+        // Of the units that divide it exactly, use the one with the smallest number: 512MB rather than 500000KiB.
         let exact = SIZE_UNITS.iter().filter(|(_, factor)| self.0 >= *factor && self.0.is_multiple_of(*factor));
         match exact.min_by_key(|(_, factor)| self.0 / factor) {
             Some((unit, factor)) => write!(f, "{}{unit}", self.0 / factor),
@@ -54,7 +54,7 @@ impl fmt::Display for ByteSize {
     }
 }
 
-/// Reads a size such as `40MiB`, `512MB` or `1024`.
+/// Parses a size such as `40MiB`, `512MB` or `1024`.
 pub(super) fn size(text: &str) -> Result<ByteSize, String> {
     let wrong = || format!("{text:?} is not a size; write it as 40MiB, 512MB or a number of bytes");
     let (digits, unit) = split(text).ok_or_else(wrong)?;
@@ -65,7 +65,7 @@ pub(super) fn size(text: &str) -> Result<ByteSize, String> {
     digits.parse::<u64>().ok().and_then(|count| count.checked_mul(factor)).map(ByteSize).ok_or_else(wrong)
 }
 
-/// Reads a span such as `500ms`, `5s`, `2m`, `12h` or `7d`.
+/// Parses a duration such as `500ms`, `5s`, `2m`, `12h` or `7d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a span of time; write it as 500ms, 5s, 2m, 12h or 7d");
     let (digits, unit) = split(text).ok_or_else(wrong)?;
@@ -80,7 +80,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     digits.parse::<u64>().ok().and_then(|n| n.checked_mul(millis)).map(Duration::from_millis).ok_or_else(wrong)
 }
 
-/// The span as the file would write it, in the largest unit that is exact.
+/// Formats a duration as the file would write it, in the largest unit that divides it exactly.
 pub fn show_duration(span: Duration) -> String {
     let millis = span.as_millis();
     for (unit, factor) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {

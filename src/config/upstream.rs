@@ -1,6 +1,7 @@
-//! How instances are told who comes: `headers`, which each server is sent with every request, and the certificates of TLS.
+//! How the edge identifies itself to instances: `headers`, sent with every request, and the certificates of TLS.
 //!
-//! A header's value stands in the file, in a file of its own (`file:PATH`) or in a variable (`env:NAME`). No message repeats one.
+//! A header's value is in the file, in a separate file (`file:PATH`) or in a variable (`env:NAME`). No message repeats
+//! it.
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use super::section::Section;
 use super::tree::{Node, Value};
 use crate::instance::{Contents, OwnCertificate, Tls, Trust, UpstreamHeaders};
 
-/// Framing and addressing are the edge's own.
+/// The edge sets framing and addressing itself.
 const OURS: [&str; 10] = [
     "host",
     "content-length",
@@ -26,7 +27,7 @@ const OURS: [&str; 10] = [
     "upgrade",
 ];
 
-/// The headers of one instance. Keys are the names of headers.
+/// Reads the headers of one instance. Keys are the names of headers.
 pub(super) fn headers(
     instance: &Section<'_>,
     lookup: &dyn Fn(&str) -> Option<String>,
@@ -54,7 +55,7 @@ pub(super) fn headers(
     UpstreamHeaders::new(found)
 }
 
-/// The files of TLS with one instance.
+/// Reads the TLS files of one instance.
 pub(super) fn trust(instance: &Section<'_>, tls: Option<Tls>, place: Location, ledger: &Ledger) -> Trust {
     let mut contents = Vec::new();
     let mut file = |key: &'static str| {

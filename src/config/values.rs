@@ -1,6 +1,6 @@
-//! What a configuration says, key by key, and where it was read from.
+//! The text of a configuration, key by key, and where it was read from.
 //!
-//! Types only: what a value means is decided in `check`, what a difference means in `reload`.
+//! Types only: `check` decides what a value means, `reload` what a difference means.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,17 +11,17 @@ use super::tree;
 /// Where a configuration was read from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Source {
-    /// The environment of the process alone, which does not change while it runs.
+    /// Only the environment of the process, which does not change while it runs.
     #[default]
     Environment,
-    /// This file, and the environment over it.
+    /// This file, overridden by the environment.
     File(std::path::PathBuf),
 }
 
-/// Sets which log lines are written; the filter is known to parse.
+/// Changes which log lines are written; the filter is already validated.
 pub type SetLog = Box<dyn Fn(&str) + Send + Sync>;
 
-/// Every key's value as it is written. Its text holds passwords: it shows none of it.
+/// The text of every key's value. It contains passwords, so `Debug` shows none of it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Values(BTreeMap<String, String>);
 
@@ -31,7 +31,7 @@ impl fmt::Debug for Values {
     }
 }
 
-/// What is written above `edge:`.
+/// Returns the keys outside `edge:`.
 pub(super) fn above_edge(root: &tree::Node) -> BTreeMap<String, String> {
     let tree::Value::Map(entries) = &root.value else { return BTreeMap::new() };
     let above = entries.iter().filter(|entry| entry.key != EDGE && entry.key != "version");
@@ -45,7 +45,7 @@ impl Values {
         Values(own.chain(above).collect())
     }
 
-    /// Every key that has a value.
+    /// Returns every key that has a value.
     pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

@@ -1,4 +1,4 @@
-//! What connections and the heads of requests are held to, and the listener's certificates.
+//! The limits on connections and request heads, and the listener's certificates.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,16 +14,17 @@ const fn secs(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// The keys of `limits` about connections.
+/// Reads the keys of `limits` about connections.
 pub(super) fn limits(section: &Section<'_>, clear_h2: ClearH2) -> WireLimits {
     let kib = |count: u64| ByteSize::bytes(count * 1024);
     let head = HeadLimits {
         uri_bytes: section.size("uri_bytes", kib(16), kib(1)..=kib(128)).value.as_usize(),
-        // Pingora parses 256.
+        // Pingora parses at most 256.
         headers: section.count("headers", 100, 10..=250),
         header_bytes: section.size("header_bytes", kib(64), kib(4)..=kib(512)).value.as_usize(),
     };
-    // Longer than the usual balancers', which would else send a request on a connection that is being closed.
+    // Longer than the idle timeout of common load balancers; otherwise they could send a request on a closing
+    // connection.
     let idle_timeout = section.duration("idle_timeout", secs(75), secs(1)..=secs(3600));
     let header_timeout = section.duration("header_timeout", secs(10), secs(1)..=secs(600));
     WireLimits {
@@ -33,7 +34,7 @@ pub(super) fn limits(section: &Section<'_>, clear_h2: ClearH2) -> WireLimits {
     }
 }
 
-/// Where clients are listened for, and, if it is given, where operators are.
+/// Reads the address for clients and, if given, the one for operators.
 pub(super) fn listeners(edge: &Section<'_>, ledger: &Ledger) -> Option<(SocketAddr, Option<SocketAddr>)> {
     let listen = edge.text("listen", "127.0.0.1:8000", address)?;
     let admin = edge.optional("admin_listen", address).map(|found| found.value);
@@ -48,14 +49,14 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("{text:?} is not an address and port such as 127.0.0.1:8000"))
 }
 
-/// Whether only one of them can be had; port 0 is any that is free.
+/// Returns whether only one of the two addresses can be bound; port 0 is any free port.
 fn cannot_share(one: SocketAddr, other: SocketAddr) -> bool {
     let (ips, everywhere) = ((one.ip(), other.ip()), one.ip().is_unspecified() || other.ip().is_unspecified());
     let meet = ips.0 == ips.1 || (everywhere && ips.0.is_ipv4() == ips.1.is_ipv4());
     one.port() == other.port() && one.port() != 0 && meet
 }
 
-/// Whether HTTP/2 is spoken in clear; with TLS clients choose it there.
+/// Reads whether HTTP/2 is accepted without TLS; with TLS, clients negotiate it.
 pub(super) fn clear_h2(edge: &Section<'_>, ledger: &Ledger) -> ClearH2 {
     let choices = [("true", ClearH2::Accepted), ("false", ClearH2::Refused)];
     let clear_h2 = edge.choice("h2c", "false", &choices, ClearH2::Refused);
@@ -68,10 +69,10 @@ pub(super) fn clear_h2(edge: &Section<'_>, ledger: &Ledger) -> ClearH2 {
     clear_h2
 }
 
-/// The listener's certificates; read once, so that a mistake shows at the check.
+/// Reads the listener's certificates and opens them once, so that the check reports a mistake in them.
 pub(super) fn tls(edge: &Section<'_>, ledger: &Ledger) -> Option<TlsOptions> {
     if !edge.is_given("tls") {
-        // So that the key is known.
+        // Registers the key as known.
         edge.section("tls").finish();
         return None;
     }
@@ -125,7 +126,7 @@ mod tests {
         ] {
             assert!(with(&both(listen, admin), &[]).is_ok(), "{listen} {admin}");
         }
-        // A variable takes what the file gives the operators.
+        // PORT can collide with the port that the file gives to the operators' listener.
         let file = format!("{TWO}  admin_listen: 127.0.0.1:9000\n");
         assert!(mistake(&file, &[("PORT", "9000")]).contains("takes the port of edge.listen (0.0.0.0:9000)"));
     }

@@ -1,7 +1,7 @@
 //! Adoption: what existed on an instance before the edge enters the catalog by a journaled entry of the edge's own.
 //!
 //! One named instance serves an adopted collection; the others are diverged for it until their content has been
-//! compared. The entry is judged by the catalog at its place in the order, not when it was proposed.
+//! compared. The catalog judges the entry at its place in the order, not when it was proposed.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, Tra
 use crate::journal::Draft;
 use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Profile};
 
-/// What one instance has that the catalog does not know of.
+/// What one instance has and the catalog lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adoption {
     pub instance: String,
@@ -39,11 +39,11 @@ pub struct FoundCollection {
     pub database: String,
     pub name: String,
     pub id: Uuid,
-    /// As the instance has it; `null` while nothing with an embedding was ever written.
+    /// As the instance shows it; `null` until a record with an embedding has been written.
     pub dimension: Option<u64>,
 }
 
-/// The draft of an adoption: the edge's own entry, sent to no instance.
+/// Returns the draft of an adoption: an entry of the edge's own, which is sent to no instance.
 pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
     let body = Bytes::from(json!(adoption).to_string());
     Draft {
@@ -64,14 +64,14 @@ pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
     }
 }
 
-/// Whether the catalog does not know what the instance has there: neither a collection of that name on the instance, nor that
-/// id under another name.
+/// Returns whether the catalog does not know this collection of the instance: it has none of that name on the instance,
+/// nor that id under another name.
 pub fn is_unknown(catalog: &Catalog, found: &FoundCollection, instance: InstanceId) -> bool {
     let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
     named.map_or_else(|| catalog.by_id(found.id).is_none(), |known| known.mappings[instance.0].is_none())
 }
 
-/// What the adoption changes in a catalog that stands right before it.
+/// Returns what the adoption changes, given the catalog as it is right before it.
 pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[InstanceId], seq: Seq) -> Consequences {
     let mut consequences = Consequences::default();
     let name = InstanceName::new(&adoption.instance);
@@ -90,7 +90,7 @@ pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[
         let (collection, is_new) = match catalog.by_name(&scope, &found.name) {
             Some(known) if known.mappings[home.0].is_some() => continue,
             Some(known) => (known.id, false),
-            // Known under another name: a change of its name is on its way there.
+            // Known under another name: the instance has yet to execute the renaming.
             None if catalog.by_id(found.id).is_some() => continue,
             None => (CollectionId::new(found.id), true),
         };
@@ -116,14 +116,15 @@ pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[
     consequences
 }
 
-/// What a settled adoption means for an instance that gets it later: nothing of the catalog, since what was deleted since must
-/// not come back.
+/// Returns what a settled adoption means for an instance that executes it later. It never changes the catalog, since
+/// what has been deleted meanwhile must not come back.
 pub fn pass_on(catalog: &Catalog, adoption: &Adoption, instance: InstanceId) -> Consequences {
     let adopted = adoption.collections.iter().filter_map(|found| catalog.by_id(found.id));
     lacking(catalog, adopted.map(|known| known.id), instance)
 }
 
-/// No entry brings an adopted collection to an instance that was configured later: it is diverged there.
+/// Returns the collections that are diverged on the instance because it lacks them: no entry copies an adopted
+/// collection to an instance that was configured later.
 pub fn lacking(
     catalog: &Catalog,
     adopted: impl IntoIterator<Item = CollectionId>,

@@ -1,8 +1,8 @@
 //! The one place that steps the board: an input goes in, answers go out at once, everything else becomes
 //! work for the runner.
 //!
-//! One lock; nothing awaits while it is held. Inputs may come from any runtime. The work happens in the runner's, since
-//! pooled connections live in the runtime that opened them.
+//! There is one lock, and nothing awaits while holding it. Inputs may come from any runtime. Work is done in the
+//! runner's: a pooled connection lives in the runtime that opened it.
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -33,19 +33,19 @@ use crate::order::{
     AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Look, Persist, Precedence, Submission,
 };
 
-/// As long as a thread takes to wake up and find the lock free.
+/// Long enough for a waiting thread to wake up and take the lock.
 const BREATH: Duration = Duration::from_millis(1);
 
-/// Sends what the board asks for. It receives each new request before the request is to be sent, and must not block.
+/// Sends what the board asks for. It receives each new request before the request may be sent, and must not block.
 pub trait RequestSink: Send + Sync + 'static {
-    /// The request of a durable entry that is about to enter its lane: the board may ask for it at once.
+    /// Receives the request of a durable entry that is about to enter its lane. The board may ask for it at once.
     fn arrived(&self, request: Request, trace: Option<TraceId>);
 
-    /// A client waits in the lane from now on, with this precedence.
+    /// Called when a client begins to wait in the lane, with this precedence.
     fn awaited(&self, lane: LaneId, precedence: Precedence);
 }
 
-/// What the core works with. Each is there before the core is.
+/// The parts that the core is built from.
 pub struct CoreParts {
     pub registry: Arc<Registry>,
     pub store: Arc<dyn Store>,
@@ -55,19 +55,19 @@ pub struct CoreParts {
     pub requests: Arc<dyn RequestSink>,
 }
 
-/// What the runner does, in this order.
+/// Work for the runner, in the order of the queue.
 pub(crate) enum Work {
-    /// To be handed to the journal, with the instance's answer that led to it, if one did.
+    /// Hand this to the journal, with the instance's answer that led to it, if one did.
     Persist { persist: Persist, answer: Option<Arc<Answer>> },
-    /// To be done, in a task of its own, with the answer that led to it.
+    /// Perform this in a task of its own, with the answer that led to it.
     Perform { action: Action, answer: Option<Arc<Answer>> },
-    /// This late write is dealt with once everything before it is durable.
+    /// Record that this late write is handled, once everything before it is durable.
     Handled(LateWriteId),
-    /// Everything before it has been handed to the journal.
+    /// Report that everything before this has been handed to the journal.
     HandedOver(oneshot::Sender<()>),
 }
 
-/// The board, to be read. Only [`Core::step`] can change it.
+/// The board, for reading. Only [`Core::step`] can change it.
 pub struct BoardView<'a>(MutexGuard<'a, Board>);
 
 impl Deref for BoardView<'_> {
@@ -78,8 +78,7 @@ impl Deref for BoardView<'_> {
     }
 }
 
-/// Ends the process if it is dropped by a panic: a task that owes the board a report would leave its lane waiting for
-/// ever.
+/// Ends the process if a panic drops it. Otherwise the lane of a task that owes the board a report would wait forever.
 pub struct PanicGuard {
     core: Arc<Core>,
     lane: Option<LaneId>,
@@ -102,7 +101,7 @@ pub struct Core {
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) lease: Arc<Lease>,
-    /// What is known of the instances' contents.
+    /// What is known about the instances' contents.
     pub(crate) discovery: Discovery,
     /// Switchovers and drains.
     pub(super) placements: Placements,
@@ -110,7 +109,7 @@ pub struct Core {
     silent: AtomicBool,
     journal: Journal,
     requests: Arc<dyn RequestSink>,
-    /// Lanes in which nothing is done, and why.
+    /// The halted lanes, and why.
     halted: Vec<Fault>,
     capacity: Mutex<Capacity>,
     applications: ApplicationQuota,
@@ -122,14 +121,14 @@ pub struct Core {
     started: Instant,
 }
 
-/// What became of a wish to withdraw an entry.
+/// The outcome of a request to withdraw an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withdrawal {
     Begun,
     MayHaveBeenSent,
 }
 
-/// Recovery runs as long as this lives.
+/// Recovery runs until this is dropped.
 pub(crate) struct Recovering(Arc<Core>);
 
 impl Drop for Recovering {
@@ -138,12 +137,12 @@ impl Drop for Recovering {
     }
 }
 
-/// What the runner takes its work from.
+/// The queue from which the runner takes its work.
 pub struct WorkQueue(pub(crate) mpsc::UnboundedReceiver<Work>);
 
 #[cfg(test)]
 impl WorkQueue {
-    /// What waits in it, one line each.
+    /// Takes and describes all queued work, one line each.
     pub(crate) fn describe(&mut self) -> Vec<String> {
         let mut lines = Vec::new();
         while let Ok(work) = self.0.try_recv() {
@@ -159,7 +158,7 @@ impl WorkQueue {
 }
 
 impl Core {
-    /// The core of a restored board. What the restoring asks for is in the queue.
+    /// Creates the core of a restored board. The effects of restoring it are in the queue.
     pub fn new(restored: Restored, parts: CoreParts) -> (Arc<Core>, WorkQueue) {
         let Restored { board, effects, halted, markers } = restored;
         let CoreParts { registry, store, lease, journal, applications, requests } = parts;
@@ -200,18 +199,19 @@ impl Core {
         &self.journal
     }
 
-    /// The board, for a look. Hold it briefly: every write and read passes here.
+    /// Locks the board for reading. Hold it briefly: every write and read takes this lock.
     pub fn board(&self) -> BoardView<'_> {
         BoardView(self.locked())
     }
 
-    /// To be awaited between two looks of one who looks at a great deal: the lock is not fair, and who takes it again at once keeps
-    /// the others out.
+    /// Awaited between two of many readings of the board. The lock is not fair: a task that takes it again at once
+    /// keeps the others out.
     pub async fn let_others_in() {
         tokio::time::sleep(BREATH).await;
     }
 
-    /// A thread that panicked with the lock was reading: a panic in a step ends the process before the lock is released.
+    /// Locks the board, poisoned or not. A thread that panicked while it held the lock was reading: a panic in a step
+    /// ends the process before the lock is released.
     fn locked(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(|poisoned| {
             self.board.clear_poison();
@@ -219,17 +219,17 @@ impl Core {
         })
     }
 
-    /// The lanes in which nothing is done until an operator has their faults forgotten and the edge starts again.
+    /// The halted lanes. They stay halted until an operator clears their faults and the edge starts again.
     pub fn halted(&self) -> &[Fault] {
         &self.halted
     }
 
-    /// To be held by a task that owes the board a report about this lane.
+    /// Returns the guard for a task that owes the board a report about this lane.
     pub fn ends_with_a_panic(self: &Arc<Self>, lane: Option<LaneId>) -> PanicGuard {
         PanicGuard { core: Arc::clone(self), lane }
     }
 
-    /// What applications' own operations may take of the journal.
+    /// How much of the journal applications' own operations may take.
     pub fn applications_quota(&self) -> &ApplicationQuota {
         &self.applications
     }
@@ -239,7 +239,7 @@ impl Core {
         self.capacity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether an instance stands ready to take this entry from `instance`, which has not settled it.
+    /// Returns whether an instance stands ready to take this entry from `instance`, which has not settled it.
     pub(crate) fn another_stands_ready(&self, (lane, seq): (LaneId, Seq), instance: InstanceId) -> bool {
         self.board().another_stands_ready(lane, seq, instance)
     }
@@ -254,17 +254,17 @@ impl Core {
         &self.lease
     }
 
-    /// What is known of the instances' contents.
+    /// What is known about the instances' contents.
     pub fn discovery(&self) -> &Discovery {
         &self.discovery
     }
 
-    /// Another edge has taken over: from now on no client of this one is answered that its write succeeded.
+    /// Stops answering clients that their writes succeeded, because another edge has taken over.
     pub fn fall_silent(&self) {
         self.silent.store(true, Ordering::SeqCst);
     }
 
-    /// Changes after each step of the board.
+    /// Returns a receiver that changes after each step of the board.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
@@ -274,23 +274,23 @@ impl Core {
         &self.store
     }
 
-    /// What replication has done since the edge began.
+    /// The counts of what replication has done since the edge started.
     pub fn sync_numbers(&self) -> &SyncNumbers {
         &self.sync_numbers
     }
 
-    /// Whether recovery runs.
+    /// Returns whether recovery runs.
     pub fn is_recovering(&self) -> bool {
         self.recovering.load(Ordering::Acquire)
     }
 
-    /// Recovery begins.
+    /// Begins recovery, which runs until the returned value is dropped.
     pub(crate) fn recovering(self: &Arc<Self>) -> Recovering {
         self.recovering.store(true, Ordering::Release);
         Recovering(Arc::clone(self))
     }
 
-    /// Tells the board what happened.
+    /// Feeds an input to the board.
     pub fn step(&self, input: Input) {
         self.step_with(input, None);
     }
@@ -301,11 +301,11 @@ impl Core {
             let mut board = self.locked();
             let stepped = catch_unwind(AssertUnwindSafe(|| {
                 let effects = board.step(input);
-                // The order of the queue is the order of the effects, hence under the lock.
+                // Still under the lock, so that the order of the queue is the order of the effects.
                 self.hand_out(effects, answer);
             }));
             if let Err(panic) = stepped {
-                // Under the lock: no other thread acts on a board that is half changed.
+                // Still under the lock, so that no other thread acts on a board that is half changed.
                 fail_stop::end(&self.store, board.at(), fail_stop::text(&*panic));
             }
         }
@@ -327,13 +327,13 @@ impl Core {
         }
     }
 
-    /// The instance may have lost content: requests an inspection.
+    /// Requests an inspection, because the instance may have lost content.
     pub fn doubt_contents(&self, instance: InstanceId) {
         let _ = self.work.send(Work::Perform { action: Action::Inspect { instance }, answer: None });
     }
 
-    /// An earlier edge reported a late write. The replica becomes diverged until it has been compared; that is durable
-    /// before the late write counts as handled.
+    /// Handles a late write that an earlier edge has reported: the replica is diverged until it has been compared. That
+    /// is durable before the late write counts as handled.
     pub fn late_write(&self, id: LateWriteId, late_write: &LateWrite) {
         let LateWrite { lane, instance } = late_write;
         match self.registry.ids().find(|id| self.registry.name(*id) == instance) {
@@ -348,7 +348,7 @@ impl Core {
     /// Waits until everything that the board has asked for so far is durable, at most for the journal's time limit.
     ///
     /// # Errors
-    /// It may not be.
+    /// If it may not be durable.
     pub async fn persisted(&self) -> Result<(), AppendError> {
         let (reached, handed_over) = oneshot::channel();
         let _ = self.work.send(Work::HandedOver(reached));
@@ -358,7 +358,7 @@ impl Core {
         self.journal.record_in_time(Vec::new()).await
     }
 
-    /// The ticket of a write that is about to be journaled: it gets the answer.
+    /// Opens the ticket of a write that is about to be journaled. The answer goes to the ticket.
     pub fn ticket(&self, id: TransactionId, ack_policy: AckPolicy, trace: Option<TraceId>) -> Ticket {
         self.tickets().open(id, ack_policy, trace)
     }
@@ -374,12 +374,12 @@ impl Core {
         self.board().awaiting_recovery()
     }
 
-    /// Changes when `hurry` was called.
+    /// Returns a receiver that changes whenever `hurry` is called.
     pub(crate) fn hurried(&self) -> watch::Receiver<u64> {
         self.hurried.subscribe()
     }
 
-    /// Notes that an attempt failed on an instance that was believed healthy: called before the board is stepped,
+    /// Notes that an attempt failed on an instance that was believed healthy. Called before the board is stepped,
     /// because that step may answer the client.
     pub(crate) fn note_gap(&self, seqs: &[Seq]) {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(seqs);
@@ -405,7 +405,8 @@ impl Core {
         self.journal.record_later(facts);
     }
 
-    /// Whether an attempt for this entry failed on an instance that was believed healthy: asked once, when it ends.
+    /// Returns whether an attempt for this entry failed on an instance that was believed healthy. Called once, when the
+    /// entry ends.
     fn take_gap(&self, seq: Seq) -> TimingGap {
         let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
         if gaps.remove(&seq) { TimingGap::Yes } else { TimingGap::No }
@@ -430,8 +431,8 @@ impl Core {
         self.journal.record_later(vec![fact]);
     }
 
-    /// Takes this entry back, if nothing of it can have been executed (rule R15): its ticket is settled as abandoned once
-    /// that is durable. If a request for it is sent between the two looks, nothing happens.
+    /// Withdraws this entry if nothing of it can have been executed (rule R15). Its ticket is settled as abandoned once
+    /// that is durable. If a request for it is sent between the check and the step, nothing happens.
     pub fn withdraw(&self, lane: LaneId, seq: Seq) -> Withdrawal {
         if !self.board().withdrawable(lane, seq) {
             return Withdrawal::MayHaveBeenSent;
@@ -440,7 +441,7 @@ impl Core {
         Withdrawal::Begun
     }
 
-    /// The client of this entry was answered "recovery pending", or has gone.
+    /// Notes that the client of this entry was answered "recovery pending", or has gone.
     pub fn detach(&self, lane: LaneId, seq: Seq) {
         self.tickets().take_over(seq, clock::now());
         self.step(Input::ClientGone { lane, seq });
@@ -468,7 +469,7 @@ impl DurableSink for Core {
         let mut submissions = Vec::with_capacity(entries.len());
         let mut awaited = Vec::with_capacity(entries.len());
         for Appended { seq, draft } in entries {
-            // First: else it would be quarantined for its class, unsent.
+            // Lifted first: otherwise the new entry would be quarantined for its class, unsent.
             if let Some(quarantined) = draft.instead_of {
                 self.step(Input::Lift { lane: draft.lane, seq: quarantined });
             }

@@ -1,5 +1,5 @@
-//! What is to be looked at, because somebody doubts it. At most one demand for each thing: below the limit none is lost, however
-//! often it is made.
+//! Demands to check something that is in doubt. There is at most one demand for each thing. Below the limit none is
+//! lost, however often it is made.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,15 +8,15 @@ use tokio::sync::Notify;
 
 use crate::ids::{CollectionId, InstanceId};
 
-/// More demands than these are not remembered: those beyond are made again by the next doubt.
+/// The most demands that are remembered. The next doubt repeats any beyond these.
 const KEPT: usize = 1024;
 
-/// Instances that are to be inspected.
+/// Instances to inspect.
 pub type Inspections = Demands<InstanceId>;
-/// Copies that failed what another copy answered, and are to be checked.
+/// Copies to check, because they failed a request that another copy answered.
 pub type CopyDoubts = Demands<(CollectionId, InstanceId)>;
 
-/// Demands for looks at things.
+/// The things that are to be checked.
 #[derive(Debug)]
 pub struct Demands<T> {
     due: Mutex<BTreeSet<T>>,
@@ -30,7 +30,7 @@ impl<T> Default for Demands<T> {
 }
 
 impl<T: Ord> Demands<T> {
-    /// This is to be looked at.
+    /// Demands a check of this.
     pub fn ask(&self, what: T) {
         let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
         if due.len() < KEPT && due.insert(what) {
@@ -38,7 +38,7 @@ impl<T: Ord> Demands<T> {
         }
     }
 
-    /// The next thing to be looked at; its demand is taken.
+    /// Waits for the next demand and takes it.
     pub async fn next(&self) -> T {
         loop {
             let asked = self.asked.notified();

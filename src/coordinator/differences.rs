@@ -1,6 +1,6 @@
-//! Copies that were there before the edge and differ, as far as they were compared: for the operator who decides.
+//! Copies that existed before the edge and differ, as far as they were compared: for the operator who decides.
 //!
-//! It decides nothing: `rejoin/` compares and reports here, the pages ask.
+//! It decides nothing: `rejoin/` compares and reports here, and the pages read it.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::ids::{CollectionId, InstanceId};
 
-/// What one copy holds beside the one that is served.
+/// How one copy differs from the one that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub served_by: InstanceId,
@@ -16,23 +16,23 @@ pub struct Difference {
     pub served: u64,
     /// Records in the other one.
     pub records: u64,
-    /// `None`: too many to be compared one by one.
+    /// `None`: there are too many to compare one by one.
     pub apart: Option<Apart>,
     /// When that was found.
     pub at: Instant,
 }
 
-/// How far two copies are apart, by records.
+/// How far two copies are apart, in records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Apart {
     pub only_served: u64,
     pub only_here: u64,
-    /// Of the same id, and different.
+    /// Records with the same id and different content.
     pub different: u64,
 }
 
 impl Difference {
-    /// In words, for the log.
+    /// Describes the difference for the log.
     pub fn told(&self) -> String {
         let Difference { served, records, .. } = self;
         let how = match self.apart {
@@ -56,12 +56,12 @@ impl Difference {
     }
 }
 
-/// Every difference that is known.
+/// All known differences.
 #[derive(Debug, Default)]
 pub struct Differences(Mutex<BTreeMap<(CollectionId, InstanceId), Difference>>);
 
 impl Differences {
-    /// Of this copy.
+    /// Returns the known difference of this copy.
     pub fn get(&self, collection: CollectionId, instance: InstanceId) -> Option<Difference> {
         self.known().get(&(collection, instance)).copied()
     }

@@ -1,7 +1,7 @@
-//! What the edge knows of the instances' contents: whether each has been inspected since the edge began, which tenants
-//! clients have named, what could not be inspected, and the collections' indexes.
+//! What the edge knows about the instances' contents: whether each has been inspected since the edge started, which
+//! tenants clients have named, what could not be inspected, and the collections' indexes.
 //!
-//! It decides nothing: `rejoin/` looks and reports here, the executor and the proxy ask.
+//! It decides nothing: `rejoin/` inspects and reports here, and the executor and the proxy read it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,14 +17,14 @@ use super::repairs::Repairs;
 use super::servers::Servers;
 use crate::ids::{InstanceId, shown};
 
-/// Tenants that clients have named and an instance has: more are not remembered, and adopted when a collection of theirs
-/// is created.
+/// The most tenants that are remembered because clients have named them and an instance has them. Any others are
+/// adopted when a collection of theirs is created.
 const MOST_TENANTS: usize = 1024;
 
-/// The most entries that are kept, for each instance, of what could not be inspected.
+/// For each instance, the most parts that are listed as not inspected.
 const MOST_UNSEEN: usize = 32;
 
-/// What is known of the instances' contents.
+/// What is known about the instances' contents.
 #[derive(Debug)]
 pub struct Discovery {
     seen: Vec<AtomicBool>,
@@ -35,14 +35,14 @@ pub struct Discovery {
     indexes: Indexes,
     differences: Differences,
     doubts: CopyDoubts,
-    /// How often each server's process may have been replaced unseen.
+    /// How often each server's process may have been replaced unnoticed.
     endings: Vec<AtomicU64>,
     repairs: Repairs,
     ticks: watch::Sender<u64>,
 }
 
 impl Discovery {
-    /// Nothing is known of these many instances.
+    /// Creates the state for this many instances, with nothing known about them.
     pub fn new(instances: usize, markers: Markers) -> Discovery {
         Discovery {
             seen: (0..instances).map(|_| AtomicBool::new(false)).collect(),
@@ -59,7 +59,7 @@ impl Discovery {
         }
     }
 
-    /// What is known of the servers' markers.
+    /// What is known about the servers' markers.
     pub fn markers(&self) -> &Markers {
         &self.markers
     }
@@ -69,22 +69,22 @@ impl Discovery {
         &self.servers
     }
 
-    /// A connection to the server has ended: another process may answer there, with the same data.
+    /// Notes that a connection to the server has ended: another process may answer now, with the same data.
     pub fn may_be_another_process(&self, instance: InstanceId) {
         self.endings[instance.0].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that was so.
+    /// Returns how often the server's process may have been replaced.
     pub fn endings(&self, instance: InstanceId) -> u64 {
         self.endings[instance.0].load(Ordering::Relaxed)
     }
 
-    /// Copies that have begun to be repaired where they are.
+    /// The copies whose repair in place has begun.
     pub fn repairs(&self) -> &Repairs {
         &self.repairs
     }
 
-    /// Copies that are to be checked.
+    /// The copies to check.
     pub fn doubts(&self) -> &CopyDoubts {
         &self.doubts
     }
@@ -94,29 +94,29 @@ impl Discovery {
         &self.indexes
     }
 
-    /// Copies that were there before the edge, and differ.
+    /// The copies that existed before the edge and differ.
     pub fn differences(&self) -> &Differences {
         &self.differences
     }
 
-    /// Whether everything that the instance held when the edge began is in the catalog, or on its way there.
+    /// Returns whether everything that the instance held when the edge started is in the catalog, or on its way there.
     pub fn is_seen(&self, instance: InstanceId) -> bool {
         self.seen[instance.0].load(Ordering::Acquire)
     }
 
-    /// The first look at the instance is over, and what it found is adopted.
+    /// Notes that the first inspection of the instance is over, and what it found is adopted.
     pub(crate) fn saw(&self, instance: InstanceId) {
         if !self.seen[instance.0].swap(true, Ordering::AcqRel) {
             self.ticks.send_modify(|tick| *tick += 1);
         }
     }
 
-    /// Ticks when an instance has been seen for the first time.
+    /// Returns a receiver that changes when an instance has been seen for the first time.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.ticks.subscribe()
     }
 
-    /// Some instance has this tenant: it is looked into from now on.
+    /// Notes that some instance has this tenant: inspections look into it from now on.
     pub fn hear_of(&self, tenant: &str) {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         if tenants.len() < MOST_TENANTS {
@@ -129,8 +129,8 @@ impl Discovery {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// These parts of the instance could not be inspected, and it was admitted without them. Returned: those that were
-    /// not known before.
+    /// Notes that these parts of the instance could not be inspected, and that it was admitted without them. Returns
+    /// those that were not known before.
     pub(crate) fn not_seen<'a>(&self, instance: InstanceId, parts: impl Iterator<Item = &'a str>) -> Vec<String> {
         let mut unseen = self.unseen();
         let before = unseen.remove(&instance).unwrap_or_default();
@@ -140,7 +140,7 @@ impl Discovery {
         new
     }
 
-    /// What of the instance could not be inspected, shortened.
+    /// Returns which parts of the instance could not be inspected, shortened.
     pub fn unseen_on(&self, instance: InstanceId) -> Vec<String> {
         self.unseen().get(&instance).cloned().unwrap_or_default()
     }

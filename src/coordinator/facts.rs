@@ -1,12 +1,12 @@
-//! The journal's facts for what the board wants made durable.
+//! Turns what the board wants made durable into facts for the journal.
 
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::instance::Answer;
 use crate::journal::{Fact, StoredAnswer};
 use crate::order::{DivergenceCause, Evidence, Persist, Record, Verdict};
 
-/// Answers to record writes above this are not kept: a replay of such a write gets its status only. The catalog lane's
-/// are all kept, since the other instances' copies are made from them (rule R8).
+/// Larger answers to record writes are not stored: a replay of such a write gets its status only. Answers in the
+/// catalog lane are all stored, since the other instances' copies are made from them (rule R8).
 const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
 const LEFT_BEHIND: &str = "left behind: the journal was over its byte limit";
@@ -16,7 +16,7 @@ const DIED_OF_IT: &str = "it died while it had a write to it: its copy is not re
 /// The configured name of an instance.
 type Name<'a> = &'a dyn Fn(InstanceId) -> InstanceName;
 
-/// The facts of one commit. `answer`: the instance's answer that led to it, if one did.
+/// Returns the facts of one commit. `answer` is the instance's answer that led to it, if one did.
 pub fn facts_of(persist: &Persist, answer: Option<&Answer>, name: Name<'_>) -> Vec<Fact> {
     match persist {
         Persist::Record { lane, instance, record, .. } => facts_of_record(*lane, *instance, record, answer, name),

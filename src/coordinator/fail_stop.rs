@@ -1,7 +1,8 @@
-//! How a panic in a step of the board ends the process: noted, logged, and with an exit code of its own.
+//! Ends the process after a panic in a step of the board. The fault is noted and logged, and the exit code is one of
+//! its own.
 //!
-//! The board may then be half changed, and the journal restores it. This file decides when to halt a lane that would panic
-//! for ever: at its second fault in a row. The board decides what a halted lane does.
+//! The board may be half changed by then; the journal restores it. This file decides when to halt a lane that would
+//! panic forever: at its second fault in a row. The board decides what a halted lane does.
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -18,13 +19,13 @@ use crate::journal::{Fault, Store};
 /// EX_SOFTWARE of sysexits.h.
 pub const EXIT_CODE: i32 = 70;
 
-/// A lane is halted by so many faults in a row: once may be chance, and a restart mends it.
+/// How many faults in a row halt a lane. One may be chance, and a restart fixes it.
 const HALTED_BY: u64 = 2;
 
-/// How long the note of a fault may take. Without it the next start does not know, and the process ends once more.
+/// How long it may take to note a fault. A fault that is not noted does not count, and the process ends once more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Those of the faults that halt their lane.
+/// Returns the faults that halt their lane.
 pub(super) fn halting(faults: Vec<Fault>) -> Vec<Fault> {
     faults.into_iter().filter(|fault| fault.times >= HALTED_BY).collect()
 }
@@ -34,15 +35,15 @@ pub(super) fn lanes(faults: &[Fault]) -> BTreeSet<LaneId> {
     faults.iter().map(|fault| fault.lane).collect()
 }
 
-/// What a panic says.
+/// Returns the message of a panic.
 pub(super) fn text(panic: &(dyn Any + Send)) -> &str {
     let literal = panic.downcast_ref::<&str>().copied();
     literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a text")
 }
 
-/// Ends the process. `lane`: in which lane it happened, if that is known.
+/// Ends the process. `lane` is the lane in which the panic happened, if that is known.
 ///
-/// A crash before the note is durable, a disk that is full or a database that is away cost one more restart, and nothing
+/// A crash before the note is durable, a full disk, or an unavailable database costs one more restart, and nothing
 /// else: every answer is durable, or in doubt, as after any crash.
 pub(super) fn end(store: &Arc<dyn Store>, lane: Option<LaneId>, reason: &str) -> ! {
     match lane {
@@ -52,12 +53,12 @@ pub(super) fn end(store: &Arc<dyn Store>, lane: Option<LaneId>, reason: &str) ->
                 error!(%lane, why, "the fault could not be noted: the next start does not know of it");
             }
         }
-        None => error!(reason, "a step of the board panicked, in no lane: the process ends"),
+        None => error!(reason, "a step of the board panicked outside any lane: the process ends"),
     }
     std::process::exit(EXIT_CODE);
 }
 
-/// Notes the fault from a thread and a runtime of its own: this one may be the journal's.
+/// Notes the fault from a thread and a runtime of its own, because the present ones may be the journal's.
 fn note(store: &Arc<dyn Store>, lane: LaneId, reason: &str) -> Result<(), String> {
     let (store, reason) = (Arc::clone(store), reason.to_owned());
     let (done, noted) = sync_channel(1);
@@ -69,7 +70,7 @@ fn note(store: &Arc<dyn Store>, lane: LaneId, reason: &str) -> Result<(), String
             }
             Err(error) => Err(error.to_string()),
         };
-        // The thread that waited for it has ended the process, or is about to.
+        // If nothing receives it, the waiting thread has ended the process, or is about to.
         let _ = done.send(noted);
     };
     let thread = std::thread::Builder::new().name("fault".to_owned());

@@ -1,6 +1,6 @@
-//! What operators have asked for, handed on to the program that replaces this one in its process.
+//! Hands on what operators have asked for, to the program that replaces this one in its process.
 //!
-//! It decides how that is written. A restart of another kind begins with the configured order and without drains.
+//! It decides only the format. A restart of any other kind begins with the configured order and without drains.
 
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
@@ -46,7 +46,7 @@ impl Placed {
 }
 
 impl Core {
-    /// The switchover and the drains that last; `None`: there is none.
+    /// Returns the switchover and the drains that are in effect, or `None` if there are none.
     pub fn hand_on(&self) -> Option<String> {
         let name = |id: InstanceId| self.registry.name(id).as_str().to_owned();
         let primary = self.board().primary();
@@ -58,25 +58,22 @@ impl Core {
         let handed_on =
             HandedOn { primary: state.switched.map(|span| Placed::new(name(primary), span)), drains: drains.collect() };
         let text = (handed_on != HandedOn::default()).then(|| serde_json::to_string(&handed_on));
-        // Names and numbers are always JSON.
+        // Names and numbers can always be serialized.
         text.and_then(Result::ok)
     }
 
-    /// Goes on with what was handed on. To be called before anything is sent.
+    /// Resumes what was handed on. Must be called before anything is sent.
     pub fn resume(&self, text: &str) {
         let handed_on: HandedOn = match serde_json::from_str(text) {
             Ok(handed_on) => handed_on,
             Err(error) => {
-                return warn!(%error, "what was handed on of switchovers and drains cannot be read: there are none");
+                return warn!(%error, "the switchovers and drains that were handed on cannot be read: none is resumed");
             }
         };
         let known = |name: &str| {
             let id = self.registry.id_of(name);
             if id.is_none() {
-                info!(
-                    instance = name,
-                    "a switchover to, or a drain of, an instance that is not configured any more ends"
-                );
+                info!(instance = name, "a switchover or drain ends: its instance is no longer configured");
             }
             id
         };

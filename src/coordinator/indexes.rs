@@ -1,9 +1,9 @@
-//! Which index each collection has, if it is an unusual one (rule R13). The edge learns that from what instances show, and
+//! The index of each collection, to recognize unusual ones (rule R13). The edge learns it from what instances show, and
 //! from what they execute.
 //!
 //! An index that the edge has not seen yet counts as unusual, and as unlike any other. If one instance shows an unusual
-//! index, the collection has it everywhere: an instance that is behind still shows the earlier definition. It decides
-//! nothing: `rejoin/` and the executor report here, the proxy asks.
+//! index, the collection has it everywhere: an instance that is behind still shows the earlier definition. This file
+//! decides nothing: `rejoin/` and the executor report here, and the proxy reads it.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -12,10 +12,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::chroma::IndexShape;
 use crate::ids::{CollectionId, Seq};
 
-/// So many are looked at each time that what is gone is looked for.
+/// How many collections each search for deleted ones checks, besides two for each report.
 const LOOKED_AT: usize = 64;
 
-/// What is known of the collections' indexes.
+/// What is known about the collections' indexes.
 #[derive(Debug, Default)]
 pub struct Indexes(Mutex<Known>);
 
@@ -23,9 +23,9 @@ pub struct Indexes(Mutex<Known>);
 struct Known {
     indexes: BTreeMap<CollectionId, Index>,
     reports: u64,
-    /// The reports before what is gone was last looked for.
+    /// The number of reports before the last search for deleted collections.
     looked: u64,
-    /// Where that look ended.
+    /// Where that search ended.
     through: Option<CollectionId>,
 }
 
@@ -33,11 +33,11 @@ struct Known {
 struct Index {
     /// As an instance showed it.
     shown: Option<IndexShape>,
-    /// What was changed since this process began.
+    /// What was changed since this process started.
     changes: IndexShape,
     /// The last catalog entry of those changes.
     through: Option<Seq>,
-    /// The last report about it.
+    /// The number of the last report about it.
     reported: u64,
 }
 
@@ -46,7 +46,7 @@ impl Indexes {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The collection's index.
+    /// Returns the collection's index.
     pub fn of(&self, collection: CollectionId) -> IndexShape {
         let known = self.known();
         let unknown = || IndexShape::unknown(collection.uuid());
@@ -54,7 +54,7 @@ impl Indexes {
         index.shown.unwrap_or_else(unknown).changed(index.changes)
     }
 
-    /// An instance shows the collection with this index.
+    /// Notes that an instance shows the collection with this index.
     pub fn shown(&self, collection: CollectionId, shape: IndexShape) {
         let mut known = self.known();
         let index = known.reported(collection);
@@ -63,23 +63,23 @@ impl Indexes {
         }
     }
 
-    /// The catalog entry at `seq`, which changes the collection's index so far, has been executed on an instance.
+    /// Notes that an instance has executed the catalog entry at `seq`, which changes the collection's index by `by`.
     pub fn changed(&self, collection: CollectionId, seq: Seq, by: IndexShape) {
         if by == IndexShape::ORDINARY {
             return;
         }
         let mut known = self.known();
         let index = known.reported(collection);
-        // Every instance executes it, in order.
+        // Every instance executes the entry, in order; it counts once.
         if index.through.is_none_or(|through| through < seq) {
             index.changes = index.changes.changed(by);
             index.through = Some(seq);
         }
     }
 
-    /// Looks at a few, the next ones each time, and forgets those that are no collections any more, unless something was reported
-    /// of them since the last look: they may be about to become one. How many there are does not matter; since each report
-    /// pays for two looks, what is gone never outgrows what is there.
+    /// Checks the next few collections, and forgets those that no longer exist. One that was reported since the last
+    /// search stays, because it may be about to be created. The cost does not depend on how many collections there are.
+    /// Since each report pays for two checks, deleted collections never outnumber the existing ones.
     pub fn forget_some(&self, is_there: impl Fn(CollectionId) -> bool) {
         let mut known = self.known();
         let reported = usize::try_from(known.reports - known.looked).unwrap_or(usize::MAX);
@@ -155,7 +155,7 @@ mod tests {
         indexes.changed(collection(1), seq(4), odd(3));
         indexes.changed(collection(1), seq(6), IndexShape::ORDINARY);
         assert_eq!(indexes.of(collection(1)), changed);
-        // Of a collection that nobody has shown yet.
+        // A collection that no instance has shown yet.
         let before = indexes.of(collection(2));
         indexes.changed(collection(2), seq(7), odd(2));
         assert!(![before, IndexShape::ORDINARY].contains(&indexes.of(collection(2))));
@@ -195,7 +195,7 @@ mod tests {
             assert!(looks.get() <= LOOKED_AT, "{looks:?}");
         }
         assert_eq!(indexes.known().indexes.len(), all as usize / 2);
-        // What comes and goes does not pile up.
+        // Collections that come and go do not pile up.
         for number in all..10 * all {
             indexes.shown(collection(number), IndexShape::ORDINARY);
             if number % 100 == 0 {

@@ -1,11 +1,12 @@
-//! What a journaled catalog entry may do to others that wait behind it, read from its request.
+//! Reads from a journaled catalog entry's request what it may do to the entries that wait behind it.
 
 use super::adoption::Adoption;
 use crate::chroma::{CatalogWrite, Operation, Scanned, route, scan_create_collection, scan_update_collection};
 use crate::ids::{CollectionId, Scope};
 use crate::order::{Catalog, Deletion, Intent, Kind};
 
-/// The intent of an entry with this request. A request that cannot be read is taken for the worst that it may do.
+/// Returns the intent of an entry with this request. A request that cannot be read is assumed to do the worst that it
+/// may.
 pub fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
     if kind.is_record() {
         return Intent::Plain;
@@ -16,7 +17,7 @@ pub fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
     match route(method, path) {
         Operation::CatalogWrite(CatalogWrite::CreateCollection { scope }) => match scan_create_collection(body) {
             Ok(Scanned::Read(create)) => Intent::Brings(vec![(scope, create.name)]),
-            // Every server refuses it.
+            // Every server rejects it.
             _ => Intent::Plain,
         },
         Operation::CatalogWrite(CatalogWrite::DeleteCollection { scope, name }) => {
@@ -33,7 +34,7 @@ pub fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
                     changed.map_or(Intent::Plain, Intent::Changes)
                 }
                 Ok(Scanned::Read(update)) => Intent::Renames(changed, update.new_name),
-                // What cannot be read may rename: better to wait.
+                // A request that cannot be read may be a renaming: it is better to wait.
                 _ => Intent::Renames(changed, None),
             }
         }
@@ -46,8 +47,8 @@ fn adopted(body: &[u8]) -> Vec<(Scope, String)> {
     found.into_iter().map(|one| (Scope::new(&one.tenant, &one.database), one.name)).collect()
 }
 
-/// The known collection that a catalog entry changes or deletes: what another copy of it would show in its content.
-/// (One that is created twice is refused, and leaves what is there as it is.)
+/// Returns the known collection that a catalog entry changes or deletes. Another copy of it would show that in its
+/// content. (A collection that is created twice is rejected, and the existing one stays as it is.)
 pub(crate) fn about(catalog: &Catalog, method: &str, path: &str) -> Option<CollectionId> {
     match route(method, path) {
         Operation::CatalogWrite(CatalogWrite::UpdateCollection { collection, .. }) => {

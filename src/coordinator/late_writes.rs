@@ -1,4 +1,4 @@
-//! Writes of this edge that may have reached an instance after the lease: what the next edge has to know.
+//! Writes of this edge that may have reached an instance after the lease ended. The next edge has to know of them.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::ids::{InstanceId, LaneId};
 
-/// Where such writes may have gone, until they are reported.
+/// The places where late writes may have gone, until they are reported.
 #[derive(Debug, Default)]
 pub struct LateWrites {
     places: Mutex<BTreeSet<(LaneId, InstanceId)>>,
@@ -15,18 +15,18 @@ pub struct LateWrites {
 }
 
 impl LateWrites {
-    /// A write that may have changed these lanes there ended after the lease.
+    /// Notes a write that ended after the lease, and that may have changed these lanes on the instance.
     pub(crate) fn note(&self, lanes: &[LaneId], instance: InstanceId) {
         self.places().extend(lanes.iter().map(|lane| (*lane, instance)));
         self.arrived.notify_one();
     }
 
-    /// Where, as far as it is not reported.
+    /// Returns the places that have not been reported.
     pub fn all(&self) -> Vec<(LaneId, InstanceId)> {
         self.places().iter().copied().collect()
     }
 
-    /// The lease was renewed: no other edge has sent anything meanwhile, so there is nothing to report.
+    /// Forgets the places, because the lease was renewed: no other edge has sent anything meanwhile.
     pub fn forget(&self) {
         self.places().clear();
     }

@@ -1,6 +1,6 @@
-//! What the journal knows of the servers' markers (rule R16), and which servers are not what they should be.
+//! The servers' markers as the journal records them (rule R16), and which servers are foreign.
 //!
-//! It decides nothing: `rejoin/` reads, writes and reports here, the pages ask.
+//! It decides nothing: `rejoin/` reads and writes the markers and reports here, and the pages read it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,34 +14,34 @@ use crate::order::{Foreign, Generation};
 struct Known {
     /// The last marker that the server is known to carry, durably.
     marked: Option<Generation>,
-    /// What it carried when it was looked at or marked last, whoever gave it that.
+    /// The marker that it carried when it was last inspected or marked, whoever wrote that.
     carried: Option<Carried>,
-    /// Everything that it had was deleted on purpose, its marker too.
+    /// All its contents were deleted on purpose, including its marker.
     reset: bool,
     foreign: Option<Foreign>,
-    /// An operator has said that these data may be wiped.
+    /// The data that an operator has confirmed may be wiped.
     word: Option<Foreign>,
     stage: ForeignStage,
 }
 
-/// What is being done about a server with somebody else's data.
+/// What is being done about a foreign server.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ForeignStage {
-    /// Nothing: nobody has said that it may be wiped.
+    /// Nothing: no operator has confirmed that it may be wiped.
     #[default]
     Reported,
-    /// It is to be wiped.
+    /// An operator has confirmed that it may be wiped.
     Asked,
     /// It cannot be wiped now, for this reason.
     Refused(String),
-    /// So many of its collections are deleted.
+    /// This many of its collections are deleted.
     Wiping { deleted: usize, collections: usize },
 }
 
-/// A marker, as far as one is told from another.
+/// What tells one marker from another: its journal and its generation.
 pub(crate) type Carried = (Uuid, Generation);
 
-/// What is known of the markers.
+/// What is known about the markers.
 #[derive(Debug)]
 pub struct Markers {
     journal: Uuid,
@@ -49,13 +49,13 @@ pub struct Markers {
 }
 
 impl Markers {
-    /// Those of a journal with this identity, by instance.
+    /// Creates the markers of the journal with this identity, by instance.
     pub fn new(journal: Uuid, marked: Vec<Option<Generation>>) -> Markers {
         let known = marked.into_iter().map(|marked| Known { marked, ..Known::default() }).collect();
         Markers { journal, known: Mutex::new(known) }
     }
 
-    /// Those of this snapshot, for these configured instances.
+    /// Creates the markers of this snapshot, for these configured instances.
     pub(super) fn of(snapshot: &Snapshot, instances: &[InstanceName]) -> Markers {
         let of = |name: &InstanceName| {
             snapshot.marked.iter().find(|(marked, _)| marked == name).map(|(_, generation)| *generation)
@@ -68,22 +68,23 @@ impl Markers {
         self.journal
     }
 
-    /// The last marker that the instance's server is known to carry.
+    /// Returns the last marker that the instance's server is known to carry.
     pub fn marked(&self, instance: InstanceId) -> Option<Generation> {
         self.known()[instance.0].marked
     }
 
-    /// Whose data the instance's server holds in place of its own.
+    /// Returns whose data the instance's server holds in place of its own, if it is foreign.
     pub fn foreign(&self, instance: InstanceId) -> Option<Foreign> {
         self.known()[instance.0].foreign.clone()
     }
 
-    /// What is being done about that.
+    /// Returns what is being done about a foreign server.
     pub fn foreign_stage(&self, instance: InstanceId) -> ForeignStage {
         self.known()[instance.0].stage.clone()
     }
 
-    /// An operator says that the server may be wiped; returned: whose data it holds. `None`: its own.
+    /// Records an operator's confirmation that the server may be wiped. Returns whose data it holds, or `None` if they
+    /// are its own.
     pub fn ask_to_wipe(&self, instance: InstanceId) -> Option<Foreign> {
         let known = &mut self.known()[instance.0];
         known.word = known.foreign.clone();
@@ -93,13 +94,13 @@ impl Markers {
         known.word.clone()
     }
 
-    /// Whether an operator has said that what the server holds now may be wiped.
+    /// Returns whether an operator has confirmed that what the server holds now may be wiped.
     pub(crate) fn is_to_be_wiped(&self, instance: InstanceId) -> bool {
         let known = &self.known()[instance.0];
         known.foreign.is_some() && known.word == known.foreign
     }
 
-    /// The operator's word counts no more.
+    /// Forgets the operator's confirmation.
     pub(crate) fn forget_word(&self, instance: InstanceId) {
         self.known()[instance.0].word = None;
     }
@@ -108,7 +109,7 @@ impl Markers {
         self.known()[instance.0].stage = stage;
     }
 
-    /// The server carries this marker, durably.
+    /// Notes that the server carries this marker, durably.
     pub(crate) fn note_marked(&self, instance: InstanceId, generation: Generation) {
         let known = &mut self.known()[instance.0];
         known.marked = known.marked.max(Some(generation));
@@ -116,41 +117,41 @@ impl Markers {
         known.reset = false;
     }
 
-    /// The server was looked at, and carries this.
+    /// Notes what the server carried when it was inspected.
     pub(crate) fn note_carried(&self, instance: InstanceId, carried: Option<Carried>) {
         self.known()[instance.0].carried = carried;
     }
 
-    /// The server has just executed a reset: nothing is left of its marker.
+    /// Notes that the server has just executed a reset, which removed its marker.
     pub(crate) fn note_reset(&self, instance: InstanceId) {
         let known = &mut self.known()[instance.0];
         known.carried = None;
         known.reset = true;
     }
 
-    /// What the server should carry, as far as it was looked at.
+    /// Returns what the server carried when it was last inspected or marked.
     pub(crate) fn carried(&self, instance: InstanceId) -> Option<Carried> {
         self.known()[instance.0].carried
     }
 
-    /// Whether the server was reset since it was marked last.
+    /// Returns whether the server was reset since it was last marked.
     pub(crate) fn was_reset(&self, instance: InstanceId) -> bool {
         self.known()[instance.0].reset
     }
 
-    /// Whether the server does not carry the marker that it is known by.
+    /// Returns whether the server does not carry the marker that it is known by.
     pub(crate) fn lacks_its_own(&self, instance: InstanceId) -> bool {
         let known = &self.known()[instance.0];
         known.marked.is_none() || known.carried != known.marked.map(|generation| (self.journal, generation))
     }
 
-    /// Whether that is new.
+    /// Notes whose data the server holds in place of its own, if any. Returns whether that is new.
     pub(crate) fn note_foreign(&self, instance: InstanceId, found: Option<Foreign>) -> bool {
         let known = &mut self.known()[instance.0];
         let new = known.foreign != found;
         if new {
             known.stage = ForeignStage::default();
-            // An operator's word was about what was there then.
+            // The operator's confirmation was about the data that were there before.
             known.word = None;
         }
         known.foreign = found;

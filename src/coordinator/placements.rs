@@ -1,8 +1,7 @@
-//! What operators have asked for: another primary, drained instances; since when and until when.
+//! What operators have asked for: another primary and drained instances, since when and until when.
 //!
-//! It decides nothing; what is done about it is in `placing.rs`. Nothing here is durable: a restart of the edge, or another
-//! edge that takes over, begins with the configured order and without drains; a restart in place goes on with them
-//! (`handed_on.rs`).
+//! It decides nothing; `placing.rs` acts on it. Nothing here is durable: a restart of the edge, or another edge that
+//! takes over, begins with the configured order and without drains. A restart in place keeps them (`handed_on.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,11 +11,11 @@ use crate::clock::Timestamp;
 use crate::ids::InstanceId;
 use crate::order::Duty;
 
-/// A span that an operator has asked for.
+/// A span of time that an operator has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     pub since: Timestamp,
-    /// `None`: until somebody ends it.
+    /// `None`: until an operator ends it.
     pub until: Option<Timestamp>,
     due: Option<Instant>,
 }
@@ -27,7 +26,7 @@ impl Span {
         Span { since, until: length.map(|length| since.after(length)), due: length.map(|length| now + length) }
     }
 
-    /// One that has begun before.
+    /// A span that began earlier, in the program that this one replaced.
     pub(super) fn resumed(since: Timestamp, until: Option<Timestamp>, (wall, now): (Timestamp, Instant)) -> Span {
         let left = |until: Timestamp| {
             Duration::from_millis(u64::try_from(until.millis().saturating_sub(wall.millis())).unwrap_or(0))
@@ -40,17 +39,17 @@ impl Span {
     }
 }
 
-/// What goes on while an instance is drained.
+/// Whether an instance is kept in sync while it is drained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
     /// It is kept in sync.
     Keep,
-    /// Nothing is sent there.
+    /// Nothing is sent to it.
     Stop,
 }
 
 impl Sync {
-    /// As it is asked for and shown.
+    /// Returns the spelling in requests and on pages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Sync::Keep => "keep",
@@ -66,10 +65,10 @@ impl Sync {
     }
 }
 
-/// How far a drain is.
+/// How far a drain has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DrainStage {
-    /// Requests that were under way when it began have not ended.
+    /// Not all requests that were in flight when it began have ended.
     Draining,
     Drained,
 }
@@ -82,22 +81,22 @@ pub struct Drain {
     pub stage: DrainStage,
 }
 
-/// Whether an operator insists.
+/// Whether an operator insists on a drain that would be refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Insistence {
     Confirmed,
     None,
 }
 
-/// All of it.
+/// Everything that operators have asked for.
 #[derive(Debug, Default)]
 pub(super) struct Placed {
-    /// Since when another instance than the configured one is the primary.
+    /// The span during which an instance other than the configured one is the primary.
     pub switched: Option<Span>,
-    /// Until then writes wait for the new primary.
+    /// Writes wait for the new primary until then.
     pub handover_ends: Option<Instant>,
     pub drains: BTreeMap<InstanceId, Drain>,
-    /// When the board is told next that writes have waited for another instance than the drained one.
+    /// When to notify the board next that writes have waited long enough for an instance that is not drained.
     pub deferred_until: Option<Instant>,
 }
 
@@ -106,7 +105,8 @@ pub(super) struct Placed {
 pub struct Placements(Mutex<Placed>);
 
 impl Placements {
-    /// Held while the board is asked and told, so that of two operators one comes after the other.
+    /// Held across a check of the board and the step that follows, so that the requests of two operators do not
+    /// interleave.
     pub(super) fn lock(&self) -> MutexGuard<'_, Placed> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
-//! Switchovers and drains: they begin on an operator's word, if the board allows it, and end.
+//! Begins switchovers and drains at an operator's request, if the board allows it, and ends them.
 //!
-//! Whether one may begin, and what it means for what is sent, is the board's (`order/board/placed.rs`).
+//! The board decides whether one may begin, and what it means for what is sent (`order/board/placed.rs`).
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use crate::order::{Duty, Input, LastCopies, NotReady};
 
 /// How long the writes of a lane may wait for the instance that has become the preferred one.
 const HANDOVER: Duration = Duration::from_secs(2);
-/// A write waits for another instance than a drained one for this long at least, and twice as long at most.
+/// The least time that a write waits for an instance that is not drained. It waits at most twice as long.
 const DEFERRED: Duration = Duration::from_secs(1);
 
 impl Core {
-    /// Whether requests are sent to the instance: it is usable, and not stopped by a drain.
+    /// Returns whether requests are sent to the instance: it is usable, and not stopped by a drain.
     pub fn is_in_use(&self, instance: InstanceId) -> bool {
         self.registry.usable(instance) && self.board().duty(instance) != Duty::Stopped
     }
@@ -33,10 +33,10 @@ impl Core {
         self.placements.lock().drains.get(&instance).copied()
     }
 
-    /// Makes this instance the preferred one, for a time if one is given; after it, the configured one is preferred again.
+    /// Makes this instance the preferred one. If a length is given, the configured one is preferred again after that.
     ///
     /// # Errors
-    /// It is not ready; nothing has changed.
+    /// If the instance is not ready. Nothing has changed then.
     pub fn switch_over(&self, to: InstanceId, length: Option<Duration>) -> Result<(), NotReady> {
         let mut state = self.placements.lock();
         if self.board().primary() != to
@@ -59,10 +59,12 @@ impl Core {
         state.switched.and_then(|span| span.until).map(Timestamp::millis)
     }
 
-    /// Takes clients' requests off this instance, for a time if one is given, and stops its sync if asked to.
+    /// Sends clients' requests to other instances, for a length of time if one is given, and stops this instance's sync
+    /// if asked to.
     ///
     /// # Errors
-    /// Nobody else could serve what it serves, and the operator has not insisted; nothing has changed.
+    /// If no other instance could serve what this one serves, and the operator has not insisted. Nothing has changed
+    /// then.
     pub fn drain(
         &self,
         instance: InstanceId,
@@ -84,7 +86,7 @@ impl Core {
         Ok(())
     }
 
-    /// What would be missing, for whom a request is refused.
+    /// Describes what would be missing, for an operator whose request is refused.
     pub fn describe(&self, missing: &LastCopies) -> String {
         let named = |id| self.board().catalog().get(id).map(|known| shown(&known.name).into_owned());
         match (missing.count, missing.first.and_then(named).unwrap_or_default()) {
@@ -108,8 +110,8 @@ impl Core {
         true
     }
 
-    /// Ends what is over, and notes which drained instances have no more requests of clients under way. To be called
-    /// again and again.
+    /// Ends what is over, and notes which drained instances have no clients' requests in flight any more. Called at
+    /// regular intervals.
     pub fn look_at_placements(&self) {
         let now = clock::now();
         let mut state = self.placements.lock();
@@ -143,7 +145,8 @@ impl Core {
         }
     }
 
-    /// Whether no request of a client is under way on the instance: what the lanes replicate is none, if it is kept in sync.
+    /// Returns whether no client's request is in flight on the instance. What the lanes replicate to an instance that
+    /// is kept in sync does not count.
     fn has_left(&self, instance: InstanceId, sync: Sync) -> bool {
         let board = self.board();
         let replicated = match sync {

@@ -1,7 +1,7 @@
-//! Which copies have begun to be repaired where they are, for reads that were under way before: what such a read shows may be
-//! half of what was there and half of what is.
+//! Which copies have begun to be repaired in place, for reads that were in flight before: such a read may show a mix of
+//! the old content and the new.
 //!
-//! It decides nothing: `heal/` reports here, the proxy asks.
+//! It decides nothing: `heal/` reports here, and the proxy reads it.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,13 +9,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::ids::{CollectionId, InstanceId};
 
-/// Copies that are remembered. Of those before them it is assumed that any may have been repaired.
+/// The most copies that are remembered. Before those, any copy is assumed to have been repaired.
 const REMEMBERED: usize = 4096;
 
 /// The repairs that have begun.
 #[derive(Debug, Default)]
 pub struct Repairs {
-    /// How many, so that nobody takes the lock while there are none.
+    /// How many there are, so that reads take the lock only if there is a new one.
     begun: AtomicU64,
     known: Mutex<Known>,
 }
@@ -23,7 +23,7 @@ pub struct Repairs {
 #[derive(Debug, Default)]
 struct Known {
     last: HashMap<(CollectionId, InstanceId), u64>,
-    /// What began up to here is not remembered.
+    /// Repairs up to this number are not remembered.
     forgotten: u64,
 }
 
@@ -36,12 +36,12 @@ impl Repairs {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Now. To be asked before an instance is chosen for a read.
+    /// Returns the present moment. Must be called before an instance is chosen for a read.
     pub fn so_far(&self) -> Before {
         Before(self.begun.load(Ordering::SeqCst))
     }
 
-    /// The copy is about to be written to. Nobody reads it any more, but for whoever was under way before.
+    /// Notes that a repair is about to write to the copy. Only reads that were in flight before still see it.
     pub fn begins(&self, collection: CollectionId, instance: InstanceId) {
         let mut known = self.known();
         let number = self.begun.load(Ordering::SeqCst) + 1;
@@ -53,7 +53,7 @@ impl Repairs {
         self.begun.store(number, Ordering::SeqCst);
     }
 
-    /// Whether a repair of the copy may have begun since.
+    /// Returns whether a repair of the copy may have begun since `before`.
     pub fn since(&self, before: Before, collection: CollectionId, instance: InstanceId) -> bool {
         if self.begun.load(Ordering::SeqCst) == before.0 {
             return false;

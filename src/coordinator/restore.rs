@@ -1,5 +1,5 @@
-//! From the journal's snapshot to a board: instances are stored by name, the board knows them by their position in the
-//! configuration.
+//! Builds a board from the journal's snapshot. The journal stores instances by name; the board knows them by their
+//! position in the configuration.
 //!
 //! [`rebuild`] decides everything and does no I/O; the simulation starts its edges with it too.
 
@@ -22,13 +22,13 @@ use crate::order::{
 pub struct Restored {
     pub board: Board,
     pub effects: Vec<Effect>,
-    /// Lanes in which nothing is done, and why.
+    /// The halted lanes, and why.
     pub halted: Vec<Fault>,
-    /// What the journal knows of the servers' markers.
+    /// The servers' markers as the journal records them.
     pub markers: Markers,
 }
 
-/// The board of what the store holds, for these configured instances.
+/// Restores the board from the store, for these configured instances.
 ///
 /// # Errors
 /// When the journal cannot be read.
@@ -43,7 +43,8 @@ pub async fn restore(
     rebuild_around(halted, &snapshot, &requests, instances, limits)
 }
 
-/// The board of this snapshot without what these lanes would do, nor those that make the restoring panic.
+/// Rebuilds the board of this snapshot without what the halted lanes would do. Lanes that make the rebuild panic are
+/// halted as well.
 fn rebuild_around(
     mut halted: Vec<Fault>,
     snapshot: &Snapshot,
@@ -51,7 +52,7 @@ fn rebuild_around(
     instances: &[InstanceName],
     limits: MergeLimits,
 ) -> Result<Restored, ReadError> {
-    // Each turn but the last adds a lane.
+    // Each iteration but the last adds a lane.
     loop {
         let lanes = fail_stop::lanes(&halted);
         let mut board = Board::new(instances.to_vec(), limits);
@@ -73,7 +74,7 @@ fn rebuild_around(
     }
 }
 
-/// The board of this snapshot. `requests`: those of its catalog entries and limited deletes.
+/// Rebuilds the board of this snapshot. `requests` are those of its catalog entries and limited deletes.
 pub fn rebuild(
     snapshot: &Snapshot,
     requests: &HashMap<Seq, Request>,
@@ -97,7 +98,8 @@ fn fill(
     board.fill(catalog, lanes, snapshot.last, halted)
 }
 
-/// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
+/// Reads the requests of catalog entries again for their intents, and those of limited deletes for whether their ids
+/// are durable.
 async fn requests_that_matter(store: &dyn Store, snapshot: &Snapshot) -> Result<HashMap<Seq, Request>, ReadError> {
     let matters = |entry: &&EntryRow| entry.lane == LaneId::Catalog || entry.profile.kind == Kind::DeleteLimited;
     let seqs: Vec<Seq> = snapshot.entries.iter().filter(matters).map(|entry| entry.seq).collect();
@@ -126,7 +128,7 @@ fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
     for row in &snapshot.collections {
         add(&mut catalog, snapshot.last, row);
     }
-    // Which entry was the last about a collection is not stored: every journaled one counts (rule R5).
+    // The journal does not store which entry was the last about a collection, so every journaled one counts (rule R5).
     let last = snapshot.entries.iter().rev().find(|entry| entry.lane == LaneId::Catalog).map(|entry| entry.seq);
     for row in &snapshot.collections {
         catalog.touch(row.collection, last.unwrap_or(row.created));
@@ -197,7 +199,7 @@ fn lanes_of(
         .collect()
 }
 
-/// An instance that is configured no more gets nothing, and binds nothing.
+/// Returns the instance that the entry is bound to. One that is no longer configured is sent nothing and binds nothing.
 fn suspect_on(
     row: &EntryRow,
     request: Option<&Request>,
@@ -212,9 +214,10 @@ fn suspect_on(
     Some((instance, about))
 }
 
-/// A suspect is answered when its outcome is durable, and one that may have been acknowledged never becomes a suspect.
-/// FAILED: the client was answered "recovery pending" and nothing else. (ATTEMPTING proves nothing: the journal may have
-/// been unavailable when the client was answered so.)
+/// Returns whether the entry may have been acknowledged. A suspect is answered when its outcome is durable, and an
+/// entry that may have been acknowledged never becomes a suspect. FAILED: the client was answered "recovery pending"
+/// and nothing else. (ATTEMPTING proves nothing: the journal may have been unavailable when the client got that
+/// answer.)
 fn ack_state(row: &EntryRow) -> AckState {
     let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
     let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting && row.suspect_on.is_none();

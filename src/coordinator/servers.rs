@@ -1,5 +1,5 @@
-//! What each server can do, or why the edge does not support it; and what follows for all of them together: no client may
-//! rely on what one of them cannot do.
+//! What each server can do, or why the edge does not support it, and what follows for all of them together: no client
+//! may rely on something that one of them cannot do.
 //!
 //! It decides nothing about any one server: `rejoin/` inspects and reports here.
 
@@ -8,36 +8,36 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, Feature, MetadataArrays};
 use crate::ids::InstanceId;
 
-/// A server's openapi document, by its hash: a server with the same one can do the same.
+/// The hash of a server's openapi document. Servers with the same document have the same capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DocumentHash(pub u64);
 
-/// What was found of a server.
+/// What was found out about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Support {
     Supported(Capabilities),
-    /// Nothing is sent there, for this reason.
+    /// Nothing is sent to it, for this reason.
     Unsupported(String),
 }
 
 #[derive(Clone, Debug)]
 struct Known {
-    /// `None`: it showed none that could be relied on, and is tried again at the next look.
+    /// `None`: it showed no document that could be relied on, and is tried again at the next inspection.
     document: Option<DocumentHash>,
     found: Support,
 }
 
-/// What is known of the servers.
+/// What is known about the servers.
 #[derive(Debug)]
 pub struct Servers(Mutex<Vec<Option<Known>>>);
 
 impl Servers {
-    /// Nothing is known of these many.
+    /// Creates the state for this many servers, with nothing known about them.
     pub(super) fn new(instances: usize) -> Servers {
         Servers(Mutex::new(vec![None; instances]))
     }
 
-    /// What the instance can do, once it was looked at and is supported.
+    /// Returns what the instance can do, if it has been inspected and is supported.
     pub fn capabilities(&self, instance: InstanceId) -> Option<Capabilities> {
         match &self.known()[instance.0].as_ref()?.found {
             Support::Supported(capabilities) => Some(*capabilities),
@@ -45,7 +45,7 @@ impl Servers {
         }
     }
 
-    /// Why the instance is not supported.
+    /// Returns why the instance is not supported, if it is not.
     pub fn why_unsupported(&self, instance: InstanceId) -> Option<String> {
         match &self.known()[instance.0].as_ref()?.found {
             Support::Unsupported(why) => Some(why.clone()),
@@ -53,22 +53,23 @@ impl Servers {
         }
     }
 
-    /// Whether the instance has a route by id; unknown ones are asked by name, which every server understands.
+    /// Returns whether the instance has a route by id. An unknown instance is asked by name, which every server
+    /// understands.
     pub fn by_id(&self, instance: InstanceId) -> ByIdRoute {
         self.capabilities(instance).map_or(ByIdRoute::Absent, |can| can.by_id)
     }
 
-    /// Whether some instance is known to have no route by id.
+    /// Returns whether some instance is known to have no route by id.
     pub fn some_lack_by_id(&self) -> bool {
         self.supported().iter().any(|can| can.by_id == ByIdRoute::Absent)
     }
 
-    /// How definitions are copied to the instance.
+    /// Returns how definitions are copied to the instance.
     pub fn copied_by(&self, instance: InstanceId) -> CopiedBy {
         self.capabilities(instance).map_or(CopiedBy::Configuration, |can| can.copied_by)
     }
 
-    /// Whether only some servers have this: what used it could not be copied to the others.
+    /// Returns whether only some servers have this feature: what used it could not be copied to the others.
     pub fn is_uneven(&self, feature: Feature) -> bool {
         let supported = self.supported();
         let has = |can: &Capabilities| match feature {
@@ -78,7 +79,7 @@ impl Servers {
         supported.iter().any(has) && !supported.iter().all(has)
     }
 
-    /// Why nothing can be written at all: every server was looked at, and none is supported.
+    /// Returns why nothing can be written at all, if every server has been inspected and none is supported.
     pub fn why_none_is_supported(&self) -> Option<String> {
         let known = self.known();
         let unsupported = |one: &Option<Known>| match one {
@@ -89,13 +90,13 @@ impl Servers {
         reasons.and_then(|reasons| reasons.into_iter().next())
     }
 
-    /// What was found of the server with this document.
+    /// Returns what was found out about the server, if it showed this document.
     pub(crate) fn of_document(&self, instance: InstanceId, document: DocumentHash) -> Option<Support> {
         let known = self.known();
         known[instance.0].as_ref().filter(|known| known.document == Some(document)).map(|known| known.found.clone())
     }
 
-    /// What was found of the instance; returned: whether that is new.
+    /// Notes what was found out about the instance. Returns whether that is new.
     pub(crate) fn learn(&self, instance: InstanceId, document: Option<DocumentHash>, found: Support) -> bool {
         let mut known = self.known();
         let new = known[instance.0].as_ref().is_none_or(|before| before.found != found);

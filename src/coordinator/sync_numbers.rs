@@ -1,6 +1,6 @@
-//! What replication has done since the edge began: numbers for operators.
+//! Counts what replication has done since the edge started, for operators.
 //!
-//! It decides nothing. The executor and the rounds of recovery report here, the pages ask.
+//! It decides nothing. The executor and the rounds of recovery report here, and the pages read it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::ids::LaneId;
 use crate::order::{Outcome, Purpose};
 
-/// The numbers, as they are counted.
+/// The counters.
 #[derive(Debug, Default)]
 pub struct SyncNumbers {
     applied: AtomicU64,
@@ -29,13 +29,13 @@ pub struct SyncCounts {
     pub applied: u64,
     /// Requests that replicated, each with one write or several.
     pub requests: u64,
-    /// Of these, those that came to nothing, or to nothing that is known.
+    /// Of these, those that failed or whose outcome is unknown.
     pub failed: u64,
-    /// How long the requests took that replicated writes successfully, all together, in microseconds.
+    /// The total duration of the requests that replicated writes successfully, in microseconds.
     pub micros: u64,
     /// Rounds in which recovery looked at every lane.
     pub rounds: u64,
-    /// Requests that began while one of another lane was under way on the same instance.
+    /// Requests that began while one of another lane was in flight on the same instance.
     pub side_by_side: u64,
     /// Requests about tenants, databases and collections that an instance did not execute.
     pub catalog_failures: u64,
@@ -62,7 +62,8 @@ impl SyncNumbers {
         }
     }
 
-    /// An attempt has ended: so many writes of the lane, in one request that took so long. One that was not sent is none.
+    /// Counts an attempt that has ended: this many writes of the lane, in one request that took this long. A request
+    /// that was not sent does not count.
     pub fn attempted(&self, lane: LaneId, purpose: Purpose, writes: usize, outcome: &Outcome, took: Duration) {
         let add = |number: &AtomicU64, more: u64| number.fetch_add(more, Ordering::Relaxed);
         let (executed, sent) = match outcome {
@@ -85,22 +86,22 @@ impl SyncNumbers {
         }
     }
 
-    /// Recovery has looked at every lane once more.
+    /// Counts a round in which recovery looked at every lane.
     pub fn round(&self) {
         self.rounds.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Memory was enough, and is short.
+    /// Counts that memory became short.
     pub fn memory_became_short(&self) {
         self.memory_short.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Requests hold fewer writes from now on.
+    /// Counts that requests were made to hold fewer writes.
     pub fn batches_reduced(&self) {
         self.batches_reduced.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A request has begun beside one of another lane.
+    /// Counts a request that began beside one of another lane.
     pub fn began_beside_another(&self) {
         self.side_by_side.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,5 +1,5 @@
-//! Who waits for which entry. A ticket is taken before the write is journaled, numbered when it is durable, and
-//! settled once; dropping it cancels nothing, since the lane owns the write.
+//! Which client waits for which entry. A ticket is opened before the write is journaled, numbered when it is durable,
+//! and settled once. Dropping it cancels nothing, since the lane owns the write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::order::{AckPolicy, Verdict};
 pub struct Settlement {
     pub seq: Seq,
     pub verdict: Verdict,
-    /// Whose answer it is; `None`: the edge's own.
+    /// The instance that answered; `None`: the answer is the edge's own.
     pub from: Option<InstanceId>,
     pub answer: Option<Arc<Answer>>,
     pub timing_gap: TimingGap,
@@ -30,12 +30,12 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// The answer, when there is one. `None`: the edge is going down.
+    /// Waits for the answer. Returns `None` if the edge is going down.
     pub async fn settled(&mut self) -> Option<Settlement> {
         (&mut self.settlement).await.ok()
     }
 
-    /// Stops waiting. An answer that came in the last moment is handed out; any later one is dropped.
+    /// Stops waiting. Returns an answer that came at the last moment; any later one is dropped.
     pub fn close(&mut self) -> Option<Settlement> {
         self.settlement.close();
         self.settlement.try_recv().ok()
@@ -53,27 +53,28 @@ struct Waiting {
 pub(crate) enum Settled {
     /// Its client.
     Answered,
-    /// Nobody: it was recovery's business since then. `None`: since before this edge's start.
+    /// No client: recovery took the write over at that time. `None`: before this edge started.
     Recovered { since: Option<Instant> },
 }
 
-/// So few are not looked through.
+/// The least number of unnumbered tickets at which a sweep takes place.
 const LEAST_SWEPT: usize = 64;
 
-/// Every open ticket. Bounded by the requests that the proxy admits, and those closed by the backlog's limit.
+/// Every ticket that is not settled. Those of waiting clients are bounded by the requests that the proxy admits, the
+/// closed ones by the backlog's limit.
 #[derive(Default)]
 pub(crate) struct Tickets {
     unnumbered: HashMap<TransactionId, Waiting>,
-    /// When so many are unnumbered, those are looked for whose clients have gone.
+    /// At this many unnumbered tickets, those whose clients have gone are removed.
     sweep_at: usize,
     numbered: HashMap<Seq, oneshot::Sender<Settlement>>,
-    /// When recovery took over what is numbered.
+    /// When recovery took over a numbered write.
     taken_over: HashMap<Seq, Instant>,
 }
 
 impl Tickets {
     pub fn open(&mut self, id: TransactionId, ack_policy: AckPolicy, trace: Option<TraceId>) -> Ticket {
-        // Not each time: a ticket would cost a look at all others.
+        // Not each time: opening a ticket would cost a pass over all others.
         if self.unnumbered.len() >= self.sweep_at {
             self.unnumbered.retain(|_, waiting| !waiting.client.is_closed());
             self.sweep_at = (self.unnumbered.len() * 2).max(LEAST_SWEPT);
@@ -83,7 +84,7 @@ impl Tickets {
         Ticket { settlement }
     }
 
-    /// The write is durable at `seq`: says when its client may be answered, and what its request is called.
+    /// Notes that the write is durable at `seq`. Returns when its client may be answered, and its request's trace id.
     pub fn number(&mut self, id: TransactionId, seq: Seq) -> (AckPolicy, Option<TraceId>) {
         match self.unnumbered.remove(&id) {
             Some(waiting) => {
@@ -94,14 +95,14 @@ impl Tickets {
         }
     }
 
-    /// From now on it is recovery's business, unless it is settled already.
+    /// Leaves the write to recovery, unless it is settled already.
     pub fn take_over(&mut self, seq: Seq, now: Instant) {
         if self.numbered.contains_key(&seq) {
             self.taken_over.insert(seq, now);
         }
     }
 
-    /// Hands over the answer; says whether anybody waited for it.
+    /// Delivers the answer, and returns whether a client waited for it.
     pub fn settle(&mut self, seq: Seq, settlement: Settlement) -> Settled {
         let since = self.taken_over.remove(&seq);
         match self.numbered.remove(&seq).map(|client| client.send(settlement)) {

@@ -1,8 +1,8 @@
-//! Who listens to streams, and the one task that wakes those for whom there is something new.
+//! The listeners of streams, and the one task that wakes those for which there is something new.
 //!
-//! After each commit that may have made an event it asks the journal once, for all streams, and wakes the listeners
-//! that may be concerned; each then reads its own events. It may wake listeners for which there is nothing new, but
-//! misses none.
+//! After each commit that may have made an event, the task asks the journal once, for all streams, and wakes the
+//! listeners that may be concerned. Each listener then reads its own events. A listener may be woken for nothing, but
+//! never misses an event.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,16 +12,16 @@ use tokio::sync::{Notify, watch};
 
 use crate::journal::{EventId, EventPage, EventRow, EventScope, Store};
 
-/// Between two reads of the journal: what becomes durable meanwhile is read together.
+/// The pause between two reads of the journal: whatever becomes durable meanwhile is read together.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Events that are matched one by one; with more than that, every listener is woken.
+/// The most events that are matched one by one; with more, every listener is woken.
 const LOOK: u32 = 512;
 
-/// Who listens.
+/// The registry of listeners.
 pub struct Hub {
     pub(super) store: Arc<dyn Store>,
     limit: usize,
-    /// Of one client's address.
+    /// The limit for one client address.
     limit_of_one: usize,
     listening: Mutex<Listening>,
 }
@@ -30,12 +30,12 @@ pub struct Hub {
 struct Listening {
     by_scope: HashMap<EventScope, HashMap<u64, Arc<Notify>>>,
     count: usize,
-    /// By the client's address; empty for a client without one.
+    /// By the client's address, which is empty if the client has none.
     by_client: HashMap<String, usize>,
     next: u64,
 }
 
-/// One listener: woken for everything that becomes durable after it subscribed.
+/// One listener, which is woken for everything that becomes durable after it subscribed.
 pub struct Subscription {
     pub(super) hub: Arc<Hub>,
     pub(super) scope: EventScope,
@@ -45,12 +45,12 @@ pub struct Subscription {
 }
 
 impl Hub {
-    /// For up to `limit` streams at once, `limit_of_one` of them by one client.
+    /// Creates a hub for up to `limit` streams at once, `limit_of_one` of them from one client.
     pub fn new(store: Arc<dyn Store>, limit: usize, limit_of_one: usize) -> Arc<Hub> {
         Arc::new(Hub { store, limit, limit_of_one, listening: Mutex::default() })
     }
 
-    /// A subscription of the client with this address; `None` if a limit is reached.
+    /// Subscribes the client with this address. Returns `None` if a limit is reached.
     pub fn listen(self: &Arc<Self>, scope: EventScope, client: &str) -> Option<Subscription> {
         let mut listening = self.listening();
         let of_client = listening.by_client.get(client).copied().unwrap_or(0);
@@ -66,17 +66,17 @@ impl Hub {
         Some(Subscription { hub: Arc::clone(self), scope, client: client.to_owned(), number, wake })
     }
 
-    /// Streams that are open now.
+    /// Returns the number of open streams.
     pub fn streams(&self) -> usize {
         self.listening().count
     }
 
-    /// How many may be.
+    /// Returns the most streams that may be open.
     pub const fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Wakes listeners after each of these reports, for as long as there can be any.
+    /// Wakes listeners after each of these reports, until the sender is dropped.
     pub async fn run(&self, mut reports: watch::Receiver<u64>) {
         let mut seen = None;
         while reports.changed().await.is_ok() {
@@ -85,7 +85,7 @@ impl Hub {
         }
     }
 
-    /// Reads what came after `seen`, wakes the listeners concerned, and returns the new position.
+    /// Reads the events after `seen`, wakes the listeners concerned, and returns the new position.
     async fn look(&self, seen: Option<EventId>) -> Option<EventId> {
         if self.streams() == 0 {
             return None;
@@ -94,7 +94,7 @@ impl Hub {
         let page = page.inspect_err(|error| tracing::debug!(%error, "cannot read events")).ok();
         match (&page, seen) {
             (Some(page), Some(_)) if page.events.len() < LOOK as usize => self.wake(&page.events),
-            // At the first read, with too many events, or when the journal cannot be read: wake everyone.
+            // On the first read, with too many events, or if the journal cannot be read: wake everyone.
             _ => self.wake_all(),
         }
         page.map(|EventPage { events, last, .. }| events.last().map_or(last, |event| last.max(event.event)))
@@ -123,7 +123,7 @@ impl Hub {
 }
 
 impl Subscription {
-    /// Returns when there may be something new since the last time, or since the subscription began.
+    /// Waits until there may be something new since the last call, or since the subscription began.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }

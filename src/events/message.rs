@@ -4,15 +4,15 @@ use serde_json::{Map, Value};
 
 use crate::journal::{EventRow, OperationType, Status, TimingGap, TransactionRow};
 
-/// How a transaction is shown.
+/// Renders a transaction.
 pub type Show = fn(&TransactionRow) -> Map<String, Value>;
 
-/// What a client was answered when its transaction became FAILED.
+/// The status that a client was answered when its transaction became FAILED.
 const PENDING: u16 = 503;
-/// Texts from clients and instances are cut to this many characters, so that what a stream holds at once is bounded.
+/// Texts from clients and instances are cut to this many characters, which bounds the memory of a stream.
 const LONGEST_TEXT: usize = 2048;
 
-/// The name of the event that a transaction has come to this status.
+/// Returns the name of the event for a transaction that reaches this status.
 pub const fn name_of(status: Status) -> &'static str {
     match status {
         Status::Attempting | Status::Failed => "transaction:timing_gap",
@@ -22,7 +22,7 @@ pub const fn name_of(status: Status) -> &'static str {
     }
 }
 
-/// The event's data: the transaction as it was then, whatever it is now.
+/// Returns the event's data: the transaction as it was at the time of the event.
 pub(super) fn data(row: &EventRow, show: Show) -> Map<String, Value> {
     let mut transaction = row.transaction.clone();
     if row.status == Status::Failed {

@@ -12,11 +12,11 @@ use crate::clock;
 use crate::journal::{ClientKey, EventId, EventPage, EventRow, EventScope, ReadError, Status};
 use crate::metrics;
 
-/// Events in one piece of the stream.
+/// The most events in one piece of the stream.
 const PIECE: u32 = 32;
 /// A comment is sent after this much idle time, since intermediaries close idle connections.
 const PING: Duration = Duration::from_secs(10);
-/// After a read of the journal that failed.
+/// The pause after a failed read of the journal.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Where a stream begins.
@@ -36,11 +36,11 @@ pub enum Opened {
     Over,
 }
 
-/// Whose transactions a stream tells of.
+/// The transactions that a stream reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     Everyone,
-    /// Those of the principal of this name.
+    /// Only those of the principal with this name.
     Only(String),
 }
 
@@ -59,11 +59,11 @@ pub struct EventStream {
     subscription: Subscription,
     show: Show,
     audience: Audience,
-    /// Everything up to here has been handed out.
+    /// Every event up to this one has been handed out.
     seen: EventId,
     /// Handed out before anything else.
     first: Option<Bytes>,
-    /// There is more than the last piece held.
+    /// Whether there is more than the last piece contained.
     more: bool,
     ended: bool,
     ping_at: Instant,
@@ -71,10 +71,11 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Begins a stream: what becomes durable after this is in it. `status`: of the one transaction, a moment ago.
+    /// Opens a stream that contains everything that becomes durable from now on. `status` is the recent status of the
+    /// transaction, for a stream about one transaction.
     ///
     /// # Errors
-    /// When the journal cannot be read.
+    /// The journal cannot be read.
     pub async fn open(
         subscription: Subscription,
         show: Show,
@@ -88,10 +89,10 @@ impl EventStream {
             Resume::Fresh if one => (EventId::FIRST, false),
             Resume::Fresh => (page.last, false),
             Resume::After(event) if event <= page.last => (event, event < page.forgotten),
-            // From another journal, or from one that has lost its end.
+            // The position is from another journal, or from one that has lost its tail.
             Resume::After(_) | Resume::Unknown => (EventId::FIRST, true),
         };
-        // An `id:` alone is no event, but the client resumes from it.
+        // A lone `id:` is not an event, but the client can resume from it.
         let mut text = format!("id: {seen}\n");
         if missed {
             text.push_str("event: stream:reset\ndata: {}\n");
@@ -105,13 +106,13 @@ impl EventStream {
         Ok(if over { Opened::Over } else { Opened::Stream(stream) })
     }
 
-    /// Whether the end of the one transaction of this stream is still to come in it.
+    /// Returns whether this stream will still deliver the final event of its one transaction.
     async fn has_an_end(&self) -> Result<bool, ReadError> {
         let to_come = self.subscription.hub.store.events(&self.subscription.scope, self.seen, PIECE).await?;
         Ok(to_come.events.iter().any(|row| row.status.is_final()))
     }
 
-    /// The next piece; `None` at the end.
+    /// Returns the next piece, or `None` at the end.
     pub async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -165,7 +166,7 @@ impl EventStream {
         }
         self.more = page.events.len() >= PIECE as usize;
         if !self.more {
-            // Read in one moment: nothing of the scope is missing up to here.
+            // The page is a snapshot, so nothing of the scope is missing up to its last event.
             self.seen = self.seen.max(page.last);
         }
         metrics::events_sent(told);

@@ -1,4 +1,4 @@
-//! Streams over a real journal in a file: what is handed out, in which order, and who is woken.
+//! Streams over a real journal in a file: what is handed out, in which order, and which listeners are woken.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +71,7 @@ async fn next(stream: &mut EventStream) -> String {
     String::from_utf8(piece.expect("a piece").to_vec()).unwrap()
 }
 
-/// Numbers and names in a piece.
+/// The event numbers and names in a piece.
 fn told(text: &str) -> Vec<(u64, String)> {
     let messages = text.split("\n\n").filter(|message| message.contains("data: "));
     let field = |message: &str, name: &str| {

@@ -49,7 +49,7 @@ pub(super) async fn examine(
     Examination::AbsentEverywhere
 }
 
-/// Whether the instance holds none of these ids. Flushed first, so that everything committed is visible.
+/// Returns whether the instance holds none of these ids. Flushes first, so that everything committed is visible.
 async fn absent(
     core: &Core,
     client: &Client,

@@ -17,22 +17,22 @@ use crate::order::{Health, Outcome, Purpose, Repeat, Retry};
 use crate::proof::{self, CrashPoint};
 use crate::traces::TRACEPARENT;
 
-/// Who sends what for whom.
+/// One attempt: the entries it is for, the instance, and what is needed to send.
 pub(super) struct Attempt<'a> {
     pub core: &'a Core,
     pub resources: &'a Resources,
     pub client: &'a Client,
-    /// Whose content it may change: the entry's lane, and for a catalog entry the lane of its collection.
+    /// The lanes whose content the attempt may change: the entry's own, and for a catalog entry also its collection's.
     pub lanes: &'a [LaneId],
-    /// The first of the entries, and its lane.
+    /// The lane, and the first of the entries.
     pub entry: (LaneId, Seq),
     pub instance: InstanceId,
     pub purpose: Purpose,
     pub repeat: Repeat,
     pub patience: Patience,
-    /// What the first entry's request is called: so is what is sent for it.
+    /// The trace id of the first entry's request, sent along with every request of the attempt.
     pub trace: Option<TraceId>,
-    /// Its place in a distributed trace, if it has one.
+    /// The attempt's place in a distributed trace, if it has one.
     pub context: Option<TraceContext>,
 }
 
@@ -40,10 +40,10 @@ pub(super) struct Attempt<'a> {
 pub(super) struct Attempted {
     pub outcome: Outcome,
     pub answer: Option<Arc<Answer>>,
-    /// How it failed, if the instance was believed healthy and the write has no verdict yet. A replicated one has been
-    /// answered already.
+    /// How the attempt failed. Set only if the instance was believed healthy and the write has no verdict yet: a
+    /// replicated write has been answered already.
     pub failure: Option<String>,
-    /// Why nothing was sent, where it is the edge's own doing.
+    /// Why the edge itself held the request back, if it did.
     pub held_back: Option<&'static str>,
 }
 
@@ -52,19 +52,19 @@ impl Attempted {
         Attempted { outcome, answer: answer.map(Arc::new), failure: None, held_back: None }
     }
 
-    /// Nothing was sent, and at once it would not go better.
+    /// Nothing was sent, and repeating the attempt at once would not help.
     pub fn not_sent(reason: &'static str) -> Self {
         let ended = Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None);
         Attempted { held_back: Some(reason), ..ended }
     }
 
-    /// The edge's own verdict, in Chroma's words.
+    /// An outcome that the edge decides itself, with an answer worded like Chroma's.
     pub fn by_the_edge(outcome: Outcome, answer: EdgeAnswer) -> Self {
         Attempted::of(outcome, Some(own(answer)))
     }
 }
 
-/// An answer of the edge's own as an instance would have given it.
+/// Converts the edge's own answer to the form of an instance's answer.
 pub(super) fn own(answer: EdgeAnswer) -> Answer {
     let mut headers = HeaderMap::new();
     if !answer.body.is_empty() {
@@ -79,9 +79,10 @@ impl Attempt<'_> {
         self.core.board().catalog().mapping(collection, self.instance)
     }
 
-    /// Sends it once, while the lease lasts. `Err` is the whole attempt's end: nothing sent, or in doubt.
+    /// Sends the request once, while the lease lasts. `Err` ends the whole attempt: nothing was sent, or the request is
+    /// in doubt.
     ///
-    /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
+    /// A crash during the wait leaves the entries in doubt on this instance. They are sent again first.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let outgoing = &*self.traced(outgoing);
         let before = self.core.registry.phase(self.instance);
@@ -92,7 +93,7 @@ impl Attempt<'_> {
         let wait = Wait { attempt: self.patience.attempt, answer: self.patience.longest, worth: &worth };
         let sent = self.client.send(self.instance, outgoing, wait, Licence::Lease(&sending)).await;
         if matches!(sent, Err(SendError::LeaseEnded(Sent::Whole))) {
-            // Before it stops to count as being sent: the end of this edge waits for that, and reads the notes then.
+            // Noted before `sending` is dropped: the edge's shutdown waits for `sending`, and then reads the notes.
             self.resources.late_writes.note(self.lanes, self.instance);
         }
         drop(sending);
@@ -115,7 +116,7 @@ impl Attempt<'_> {
         Cow::Owned(outgoing)
     }
 
-    /// Sends what changes nothing: it needs no lease.
+    /// Sends a request that changes nothing, and so needs no lease.
     pub async fn read(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let outgoing = &*self.traced(outgoing);
         let before = self.core.registry.phase(self.instance);
@@ -137,17 +138,17 @@ impl Attempt<'_> {
         }
     }
 
-    /// A request without an effect of its own, within an attempt.
+    /// Sends a GET as part of the attempt.
     pub async fn get(&self, path: String) -> Result<Answer, Attempted> {
         self.read(&Outgoing::get(path)).await
     }
 
     fn failed(&self, error: SendError, before: Phase) -> Attempted {
         let name = self.core.registry.name(self.instance);
-        // What is sent at all is sent to an instance that is believed to answer, preferred or not.
+        // A suspect instance counts, too: requests go only to instances believed to answer, preferred or not.
         let failure = before.usable().then(|| format!("{name}: {error}"));
         if before.usable() {
-            // What comes back on the other end of a lost connection may be a blank server.
+            // The server that answers after a lost connection may be a blank one.
             self.core.doubt_contents(self.instance);
         }
         let outcome = match error {
@@ -163,7 +164,7 @@ impl Attempt<'_> {
         Attempted { failure, ..Attempted::of(outcome, None) }
     }
 
-    /// It answered, hence it is there, and did not do what it was asked.
+    /// Describes the failure of an instance that answered, but did not do what it was asked.
     pub fn failure(&self, answer: &Answer) -> Option<String> {
         let name = self.core.registry.name(self.instance);
         let text = String::from_utf8_lossy(&answer.body);
@@ -171,14 +172,14 @@ impl Attempt<'_> {
         (self.purpose == Purpose::Execute).then(|| format!("{name} answered {}: {text}", answer.status))
     }
 
-    /// Tells the registry what kind of answer the instance gave.
+    /// Reports to the registry what kind of answer the instance gave.
     pub fn observe(&self, class: Class, answer: &Answer) {
         let seen = match class {
             Class::Applied | Class::Rejected => Observation::Answered,
             Class::Broken => Observation::Broken,
-            // It says nothing of the server's write path, only that the server was not reached.
+            // This says nothing about the server's write path, only that the server was not reached.
             Class::Gateway => Observation::Unanswered,
-            // A failure of unknown cause says nothing of the instance: the write that follows it does (rule R12).
+            // A failure of unknown cause says nothing about the instance. The check write that follows does (rule R12).
             Class::Failed | Class::Transient | Class::Unfit => return,
         };
         if seen == Observation::Answered {
@@ -189,7 +190,7 @@ impl Attempt<'_> {
     }
 }
 
-/// What a write without a lease came to: not the instance's doing, so it counts for nothing there.
+/// The outcome of a write without a lease. It is not the instance's fault, so it does not count as a failure there.
 fn without_lease(sent: Sent) -> Outcome {
     match sent {
         Sent::Nothing => Outcome::NotSent { retry: Retry::AfterBackoff },
@@ -197,7 +198,7 @@ fn without_lease(sent: Sent) -> Outcome {
     }
 }
 
-/// What an answer of this class means for the lane.
+/// Judges what an answer of this class means for the lane.
 pub(super) fn judge(
     attempt: &Attempt<'_>,
     class: Class,

@@ -1,4 +1,4 @@
-//! How long the edge leaves an instance alone that was there, after an attempt without success.
+//! How long the edge pauses after a failed attempt before it tries a reachable instance again.
 //!
 //! Pure: the caller passes the random part. The board decides what to send after the pause, if anything.
 
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 /// The pause after the first failure; each further one in a row doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause for an instance that has not been away yet.
+/// The longest pause for an instance without a known outage.
 const LONGEST_AT_FIRST: Duration = Duration::from_secs(5);
-/// The longest pause is this part of what the instance's outages typically last: so much longer than it was not well
-/// may it take until that is noticed.
+/// The longest pause is the instance's typical outage divided by this. Noticing that the instance is back takes at most
+/// that much longer.
 const PART_OF_AN_OUTAGE: u32 = 4;
-/// However short or long its outages, the longest pause stays between these.
+/// The bounds of the longest pause, however short or long the outages are.
 const BOUNDS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
 
-/// The longest pause for an instance with outages that typically last so long.
+/// Returns the longest pause for an instance whose outages typically last this long.
 pub(super) fn longest_pause(typical_outage: Option<Duration>) -> Duration {
     let [shortest, longest] = BOUNDS;
     typical_outage.map_or(LONGEST_AT_FIRST, |outage| (outage / PART_OF_AN_OUTAGE).clamp(shortest, longest))
 }
 
-/// The pause after this many failures in a row: half of it fixed, so that no instance is hammered, half by chance (of 0 to
-/// 1), so that lanes that failed together do not come back together.
+/// Returns the pause after this many failures in a row. Half of it is fixed, so that no instance is hammered. The other
+/// half is random (`chance` is between 0 and 1), so that lanes that failed together do not retry together.
 pub(super) fn pause(in_a_row: u32, longest: Duration, chance: f64) -> Duration {
     if in_a_row == 0 {
         return Duration::ZERO;
@@ -30,11 +30,11 @@ pub(super) fn pause(in_a_row: u32, longest: Duration, chance: f64) -> Duration {
     whole / 2 + (whole / 2).mul_f64(chance.clamp(0.0, 1.0))
 }
 
-/// The pause after the first death that is too many; each further one doubles it.
+/// The pause after the first death beyond the limit. Each further one doubles it.
 const FIRST_AFTER_DEATHS: Duration = Duration::from_secs(5);
 const LONGEST_AFTER_DEATHS: Duration = Duration::from_secs(600);
 
-/// How long an instance is spared an entry that it has died of this many times too often.
+/// Returns how long to keep an entry from an instance that has died of it this many times beyond the limit.
 pub(super) fn pause_after_deaths(in_a_row: u32) -> Duration {
     let doublings = in_a_row.saturating_sub(1).min(20);
     FIRST_AFTER_DEATHS.saturating_mul(2u32.saturating_pow(doublings)).min(LONGEST_AFTER_DEATHS)

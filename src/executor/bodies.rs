@@ -16,7 +16,8 @@ pub(super) struct Bodies {
 #[derive(Default)]
 struct Cached {
     bytes: u64,
-    /// With what its client's request is called: not journaled, so a request that is read again has none.
+    /// Each request with the trace id of its client's request. That id is not journaled, so a request that is read
+    /// again has none.
     by_seq: BTreeMap<Seq, (Request, Option<TraceId>)>,
 }
 
@@ -25,7 +26,7 @@ impl Bodies {
         Bodies { store, limit, cached: Mutex::default() }
     }
 
-    /// Keeps the request; the oldest ones go first when the limit is reached.
+    /// Caches the request. When the limit is reached, the oldest requests are evicted first.
     pub fn insert(&self, request: Request, trace: Option<TraceId>) {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         cached.bytes += weight(&request);
@@ -37,7 +38,7 @@ impl Bodies {
         }
     }
 
-    /// What the journal has of it has changed.
+    /// Evicts the request, because it has changed in the journal.
     pub fn forget(&self, seq: Seq) {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((request, _)) = cached.by_seq.remove(&seq) {
@@ -45,13 +46,13 @@ impl Bodies {
         }
     }
 
-    /// What the client's request is called, as long as it is kept.
+    /// Returns the trace id of the client's request, while it is cached.
     pub fn trace(&self, seq: Seq) -> Option<TraceId> {
         let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         cached.by_seq.get(&seq).and_then(|(_, trace)| *trace)
     }
 
-    /// The requests at these positions, in order.
+    /// Returns the requests at these positions, in order.
     pub async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
         let mut found: HashMap<Seq, Request> = {
             let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);

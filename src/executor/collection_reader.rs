@@ -1,6 +1,6 @@
-//! Reading one collection's definition and content from one instance.
+//! Reads one collection's definition and content from one instance.
 //!
-//! It decides nothing: who is compared with whom is `rejoin/compare.rs`, what absence means is `absence.rs`.
+//! It decides nothing: `rejoin/compare.rs` decides which copies to compare, and `absence.rs` what absence means.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Answer, Client, Outgoing};
 
-/// Records read at once from an instance.
+/// How many records to read from an instance at once.
 pub(crate) const PAGE: usize = 1000;
 
 /// One collection on one instance.
@@ -22,12 +22,12 @@ pub(crate) struct CollectionReader<'a> {
     client: &'a Client,
     instance: InstanceId,
     pub(crate) path: String,
-    /// Where it is found there.
+    /// How to find the collection on the instance.
     lookup: Lookup,
     deadline: Duration,
 }
 
-/// `None`: the collection is not mapped there.
+/// Returns a reader, or `None` if the collection is not mapped on the instance.
 pub(crate) fn reader<'a>(
     core: &'a Core,
     client: &'a Client,
@@ -58,13 +58,13 @@ impl CollectionReader<'_> {
         Err(format!("{name} answered {}", answer.status))
     }
 
-    /// A delete of an id that no record has: changes nothing, and makes everything committed visible.
+    /// Deletes an id that no record has. This changes nothing, and makes everything committed visible.
     pub(crate) async fn flush(&self) -> Result<(), String> {
         let absent = format!("chroma-edge-{}", uuid::Uuid::new_v4());
         self.send(Method::POST, format!("{}/delete", self.path), json!({ "ids": [absent] })).await.map(|_| ())
     }
 
-    /// The collection as its instance shows it.
+    /// Returns the collection as its instance shows it.
     pub(crate) async fn shown(&self) -> Result<Vec<u8>, String> {
         let name = self.core.registry().name(self.instance);
         let mut lookup = self.lookup.clone();
@@ -84,7 +84,7 @@ impl CollectionReader<'_> {
 
     pub(crate) async fn definition(&self) -> Result<Value, String> {
         let mut all: Value = serde_json::from_slice(&self.shown().await?).map_err(|error| error.to_string())?;
-        // The number of threads is the host's, not the collection's.
+        // The number of threads depends on the host, not on the collection.
         if let Some(hnsw) = all.pointer_mut("/configuration_json/hnsw").and_then(Value::as_object_mut) {
             hnsw.remove("num_threads");
         }

@@ -1,4 +1,4 @@
-//! What attempts came to, for metrics. Decides only which outcomes count as one.
+//! Counts the outcomes of attempts, for metrics. Decides only how outcomes are grouped.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::order::{Outcome, Purpose};
 pub(super) struct Counters(Mutex<BTreeMap<InstanceId, Arc<AttemptCounters>>>);
 
 impl Counters {
-    /// An attempt has ended on the instance.
+    /// Counts an attempt that has ended on the instance.
     pub fn ended(
         &self,
         (registry, instance): (&Registry, InstanceId),
@@ -35,7 +35,7 @@ impl Counters {
     }
 }
 
-/// As what an outcome counts.
+/// Returns what an outcome counts as.
 pub(super) fn outcome_of(outcome: &Outcome) -> AttemptOutcome {
     match outcome {
         Outcome::Applied(_) | Outcome::Void => AttemptOutcome::Applied,

@@ -1,7 +1,8 @@
-//! How long requests wait so that more writes share them: what was measured of each lane, and the waits that are under way.
+//! How long requests wait so that more writes can share them: the measurements of each lane, and the waits in progress.
 //!
-//! The board says who is expected (`order/board/gather.rs`), `order/pace.rs` how long that pays. This counts who comes, and
-//! decides nothing else. What is forgotten costs a wait that would have paid, nothing else.
+//! The board decides which writers to expect (`order/board/gather.rs`), and `order/pace.rs` how long waiting for them
+//! pays. This file only counts the writers that arrive. A forgotten measurement costs a wait that would have paid, and
+//! nothing else.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,22 +14,22 @@ use super::remembered::Remembered;
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::{Pace, recent_mean};
 
-/// Lanes and instances of which anything is remembered.
+/// The most pairs of a lane and an instance whose measurements are remembered.
 const REMEMBERED: usize = 1024;
 
-/// How many requests are remembered that were executed, until the other instances have them.
+/// How many executed requests are remembered, to measure how long their replication takes.
 const EXECUTED: usize = 4096;
 
-/// The longest waits; zero: there is none.
+/// The longest waits. Zero means no wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holds {
     /// For writers that may share a request.
     pub writers: Duration,
-    /// For more to go along with what is replicated.
+    /// For more writes to be replicated by the same request.
     pub replicas: Duration,
 }
 
-/// What was measured, and the waits under way.
+/// The measurements, and the waits in progress.
 pub(super) struct Gathering {
     longest: Holds,
     state: Mutex<State>,
@@ -39,7 +40,7 @@ struct State {
     waits: HashMap<LaneId, Wait>,
     /// How long a request's progress takes to become durable.
     recording: Duration,
-    /// When what begins with this entry was executed first.
+    /// When the request that begins with this entry was first executed.
     executed: BTreeMap<Seq, Instant>,
 }
 
@@ -52,7 +53,7 @@ struct Wait {
     all_came: Arc<Notify>,
 }
 
-/// A wait that has begun: until the span is over, or all have come.
+/// A wait in progress. It ends when the span is over or all writers have come.
 pub(super) struct Begun {
     pub span: Duration,
     pub all_came: Arc<Notify>,
@@ -73,18 +74,18 @@ impl Gathering {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request of the lane was executed on the instance, from then to now.
+    /// Notes that the instance executed a request of the lane from `began` to `now`.
     pub fn took(&self, place: (LaneId, InstanceId), began: Instant, now: Instant) {
         self.locked().paces.of(place).took(now.saturating_duration_since(began));
     }
 
-    /// A request's progress took so long to become durable.
+    /// Notes how long a request's progress took to become durable.
     pub fn recorded(&self, took: Duration) {
         let mut state = self.locked();
         state.recording = recent_mean(state.recording, took);
     }
 
-    /// Begins a wait for these writers, if one pays.
+    /// Begins a wait for this many writers, if it pays.
     pub fn begin(&self, place: (LaneId, InstanceId), after: Seq, writers: u32, now: Instant) -> Option<Begun> {
         let mut state = self.locked();
         let recording = state.recording;
@@ -98,13 +99,13 @@ impl Gathering {
         Some(Begun { span, all_came })
     }
 
-    /// How long what another instance lacks is held while this one executes more of the lane.
+    /// Returns how long to hold replication to another instance while this one executes more of the lane.
     pub fn trailing(&self, place: (LaneId, InstanceId)) -> Duration {
         let most = self.longest.replicas;
         self.locked().paces.get(&place).map_or(Duration::ZERO, |pace| pace.trailing(most))
     }
 
-    /// What begins with this entry was executed for its clients.
+    /// Notes that the request that begins with this entry was executed for its clients.
     pub fn executed(&self, first: Seq, now: Instant) {
         let mut state = self.locked();
         state.executed.insert(first, now);
@@ -113,13 +114,14 @@ impl Gathering {
         }
     }
 
-    /// What begins with this entry was replicated. Returned: how long it had been executed elsewhere, if that is remembered.
+    /// Notes that the request that begins with this entry was replicated. Returns how long ago it was first executed,
+    /// if that is remembered.
     pub fn replicated(&self, first: Seq, now: Instant) -> Option<Duration> {
         let state = self.locked();
         state.executed.get(&first).map(|executed| now.saturating_duration_since(*executed))
     }
 
-    /// Something has entered the lane.
+    /// Counts a write that has entered the lane.
     pub fn came(&self, lane: LaneId) {
         if let Some(wait) = self.locked().waits.get_mut(&lane) {
             wait.came = wait.came.saturating_add(1);
@@ -129,10 +131,10 @@ impl Gathering {
         }
     }
 
-    /// The wait has ended. Returned: who has come, for the metric.
+    /// Ends the wait. Returns how many of the writers came, as a label for the metric.
     pub fn end(&self, lane: LaneId, after: Seq, now: Instant) -> Option<&'static str> {
         let mut state = self.locked();
-        // Another one may have begun since: what came was counted there.
+        // Another wait may have begun since; it has counted the writes that came later.
         state.waits.get(&lane).filter(|wait| wait.after == after)?;
         let wait = state.waits.remove(&lane)?;
         let Wait { writers, came, begun, instance, .. } = wait;

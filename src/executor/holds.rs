@@ -1,6 +1,6 @@
-//! How a hold is carried out: a task that waits, and then lets the board go on; and how what it is measured by is noted.
+//! Carries out a hold: a task waits, and then lets the board go on. Also notes what the waits are based on.
 //!
-//! Whether anything is held is the board's decision, how long `gather.rs` knows.
+//! The board decides whether to hold; `gather.rs` decides how long.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use crate::journal::Request;
 use crate::metrics;
 use crate::order::{Input, Purpose};
 
-/// Waits for writers of the lane as long as that pays, in a task of its own if it does. Then the board goes on. A crash
-/// meanwhile costs nothing: what is durable is sent after the next start.
+/// Waits for writers of the lane for as long as that pays, in a task of its own if it does. Then the board goes on. A
+/// crash meanwhile costs nothing: durable writes are sent after the next start.
 #[allow(
     clippy::disallowed_methods,
     reason = "at most one task for each answer to a busy lane: it ends after a small part of what a request takes"
@@ -44,8 +44,8 @@ pub(super) fn await_writers(
     });
 }
 
-/// Holds what is replicated to the instance as long as that pays, in a task of its own if it does. Then the board goes on. A
-/// crash meanwhile costs nothing: what is durable is replicated after the next start.
+/// Holds replication to the instance for as long as that pays, in a task of its own if it does. Then the board goes on.
+/// A crash meanwhile costs nothing: durable writes are replicated after the next start.
 #[allow(
     clippy::disallowed_methods,
     reason = "at most one task for each busy lane and instance: it ends after batching.replica_lag"
@@ -71,7 +71,7 @@ pub(super) fn await_more(
     });
 }
 
-/// A request of records was applied: what it took is measured, and shown.
+/// Measures an applied request of record writes, and updates the metrics.
 pub(super) fn applied(
     resources: &Resources,
     place: (LaneId, InstanceId),
@@ -91,7 +91,7 @@ pub(super) fn applied(
     }
 }
 
-/// What a request is to the instance that executes it, for the metric.
+/// Returns the metric's label for a request of this purpose.
 const fn label(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Execute => "first",

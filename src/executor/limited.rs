@@ -1,5 +1,5 @@
-//! Limited deletes: executing one twice deletes more, so its ids are read at the lane's head, made durable, and
-//! from then on every instance executes the ids.
+//! Limited deletes. Executing one twice deletes more, so its ids are read at the head of the lane and made durable.
+//! From then on every instance deletes those ids.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::journal::{Fact, Request};
 use crate::order::{Resolved, Retry};
 use crate::proof::{self, CrashPoint};
 
-/// The fields of a delete that select records; others do not matter to it.
+/// The fields of a delete that select records. The others do not matter here.
 #[derive(Serialize, Deserialize)]
 struct Selection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,7 +28,7 @@ struct Selection {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     where_document: Option<Box<RawValue>>,
     limit: Option<u32>,
-    /// Of the read: ids only.
+    /// For the read: empty, so that it returns ids only.
     #[serde(default)]
     include: Vec<String>,
 }
@@ -38,7 +38,7 @@ struct Found {
     ids: Vec<String>,
 }
 
-/// What came of reading the ids, with what led to it.
+/// The outcome of reading the ids, with the answer that led to it.
 pub(super) struct Reading {
     pub resolved: Resolved,
     pub answer: Option<Arc<Answer>>,
@@ -51,7 +51,7 @@ impl Reading {
         Reading { resolved, answer: None, failure: None }
     }
 
-    /// Not now.
+    /// The ids cannot be read now.
     pub fn failed() -> Reading {
         Reading::of(Resolved::Failed { retry: Retry::AfterBackoff })
     }
@@ -61,7 +61,7 @@ impl Reading {
 pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, request: &Request) -> Reading {
     let Some(id) = attempt.mapping(collection) else { return Reading::failed() };
     let Some((path, body)) = read_of(request, id) else {
-        // Not what a scan would have let through as a limited delete.
+        // The scan lets no such request through as a limited delete.
         return Reading::of(Resolved::Rejected);
     };
     let outgoing = Outgoing::json(Method::POST, path, body);
@@ -104,7 +104,8 @@ fn read_of(request: &Request, id: crate::ids::InstanceCollectionId) -> Option<(S
     Some((path, serde_json::to_vec(&selection).ok()?.into()))
 }
 
-/// No ids: `{}`, since Chroma refuses an empty list and answers `{"deleted":0}` to no selection at all.
+/// Returns the body of a delete of these ids. Without ids it is `{}`: Chroma rejects an empty list, and answers
+/// `{"deleted":0}` to a delete that selects nothing.
 fn delete_of(ids: &[String]) -> Bytes {
     let body = if ids.is_empty() { json!({}) } else { json!({ "ids": ids }) };
     Bytes::from(body.to_string())

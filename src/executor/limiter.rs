@@ -1,6 +1,6 @@
 //! The limiter of one instance: how many requests may be in flight, and in which order waiting lanes get a permit.
 //!
-//! The board decides what is sent; the limiter only delays it. A part of the permits is reserved for lanes with a
+//! The board decides what is sent; the limiter only delays it. A share of the permits is reserved for lanes with a
 //! waiting client, so that these never wait for a recovery that takes every permit.
 
 use std::collections::{BTreeSet, HashMap};
@@ -41,7 +41,7 @@ pub(super) struct Permit {
 }
 
 impl Permit {
-    /// Whether another lane had one when this one was given out.
+    /// Returns whether another lane held a permit when this one was granted.
     pub fn is_beside_another(&self) -> bool {
         self.beside_another
     }
@@ -79,8 +79,8 @@ impl AttemptLimiter {
         Arc::new(AttemptLimiter { state: Mutex::new(state) })
     }
 
-    /// Waits for a permit. `None`: another request of the same lane has replaced this one, which the board never
-    /// causes.
+    /// Waits for a permit. Returns `None` if another request of the same lane has replaced this one, which the board
+    /// never causes.
     pub async fn enter(self: &Arc<Self>, lane: LaneId, precedence: Precedence) -> Option<Permit> {
         let granted = {
             let mut state = self.state();
@@ -98,14 +98,15 @@ impl AttemptLimiter {
             granted
         };
         let queued = Queued { limiter: self, lane };
-        // Dropped here, it leaves the queue, and a permit that it was just given goes back.
+        // If this future is dropped here, the request leaves the queue, and a permit that it was just granted is
+        // returned.
         let permit = granted.await.ok();
-        // It left the queue when it got its permit.
+        // The request left the queue when it was granted its permit.
         std::mem::forget(queued);
         permit
     }
 
-    /// A client now waits in the lane: raises the precedence of the lane's waiting request.
+    /// Raises the precedence of the lane's waiting request, because a client now waits in the lane.
     pub fn raise(self: &Arc<Self>, lane: LaneId, precedence: Precedence) {
         let mut state = self.state();
         let Some((held, _)) = state.waiting.get(&lane) else { return };
@@ -253,7 +254,7 @@ mod tests {
         drop(early);
         drop(held);
         drop(poll(late.as_mut()).expect("the one that still waits"));
-        // One that is dropped after it was let in, and before it knew, gives its permit back.
+        // A request that is dropped after it was granted a permit, but before it was polled, returns the permit.
         let held = poll(pin!(limiter.enter(lane(0), normal(1)))).unwrap();
         let mut unaware = enter(&limiter, 1, normal(2));
         assert!(poll(unaware.as_mut()).is_none());

@@ -1,6 +1,6 @@
-//! Looks at the memory in use, at regular times, and has requests hold fewer writes while it is short.
+//! Checks the memory in use at regular intervals, and makes requests hold fewer writes while memory is short.
 //!
-//! How much fewer is decided in `order/batch_size.rs`; what counts as memory in use, by whoever gives the reading.
+//! `order/batch_size.rs` decides how many fewer; the function that reads the memory decides what counts as in use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use tracing::{info, warn};
 use crate::coordinator::Core;
 use crate::order::{BatchSize, Input, Memory, MergeLimits, Resized};
 
-/// From one look to the next.
+/// The time between two checks.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Says how much of the memory that there is is in use, in percent.
+/// Returns how much of the memory is in use, in percent.
 pub type MemoryInUse = Box<dyn FnMut() -> f64 + Send>;
 
-/// Watches the memory, and keeps the board's batch size.
+/// Watches the memory, and adjusts the board's batch size.
 pub struct MemoryWatch {
     core: Arc<Core>,
     size: BatchSize,
@@ -24,12 +24,12 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// `most`: as much as is configured.
+    /// Creates a watch. `most` is the configured limit.
     pub fn new(core: Arc<Core>, most: MergeLimits, in_use: MemoryInUse) -> MemoryWatch {
         MemoryWatch { core, size: BatchSize::new(most), in_use }
     }
 
-    /// Looks for as long as the process lives.
+    /// Checks the memory for as long as the process lives.
     pub async fn run(mut self) {
         loop {
             tokio::time::sleep(LOOK).await;

@@ -1,8 +1,9 @@
 //! How long to wait for the answer to a request, while the connection lives and the probes are green.
 //!
-//! Pure, but for one look at the board. The edge does not send a slow write again to the instance that still executes it:
-//! that would only add to the instance's work, and lose the number in its answer. It gives the write up early only for
-//! something better: another instance stands ready to take it, and by its size the write should be done by now.
+//! Pure: whether another instance stands ready is the caller's question to the board. The edge does not send a slow
+//! write again to the instance that still executes it: that would only add to the instance's work, and lose the number
+//! in its answer. It gives a write up early only if another instance stands ready to take it and, by its size, the
+//! write should be done by now.
 
 use std::time::Duration;
 
@@ -10,20 +11,20 @@ use crate::chroma;
 use crate::journal::Request;
 use crate::order::{Kind, Repeat};
 
-/// No answer is waited for longer, however often the time was doubled.
+/// The longest wait for an answer, however often the time was doubled. A longer configured time stands.
 const LONGEST: Duration = Duration::from_secs(600);
-/// Bytes a second that the slowest instance executes which is not taken to hang: a fortieth of what was measured.
+/// Bytes per second. An instance that executes fewer counts as hanging. This is a fortieth of what was measured.
 const SLOWEST: u64 = 256 * 1024;
 
-/// Whether a request's size says how long it takes.
+/// Whether a request's size bounds how long it takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
     Bounded,
-    /// It deletes what a condition, or a name, stands for.
+    /// It deletes by a condition or a name, so its size says nothing about the work.
     Unbounded,
 }
 
-/// What is configured of it.
+/// The configured time limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timeouts {
     pub attempt: Duration,
@@ -33,7 +34,7 @@ pub(super) struct Timeouts {
 /// How long one attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Patience {
-    /// For a read, and for handing a write over whole.
+    /// For a read, and for sending a write in full.
     pub attempt: Duration,
     /// For a write's answer, while another instance stands ready to take the write.
     pub with_another: Duration,
@@ -42,7 +43,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// For one attempt of these entries. Each attempt that went unanswered before it doubles the times.
+    /// Returns the times for one attempt of these entries. Each earlier attempt that went unanswered doubles them.
     pub fn of(requests: &[Request], repeat: Repeat, timeouts: Timeouts) -> Patience {
         let doublings = match repeat {
             Repeat::First => 0,

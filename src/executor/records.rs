@@ -12,7 +12,7 @@ use crate::journal::Request;
 use crate::order::{Consequences, Kind, Outcome, Purpose, Repeat, Retry};
 use crate::proof;
 
-/// Sends the requests as one and says what came of it.
+/// Sends the requests as one and returns the outcome.
 pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, requests: &[Request]) -> Attempted {
     let Some(first) = requests.first() else { return Attempted::not_sent("no request") };
     let Some(id) = attempt.mapping(collection) else {
@@ -22,7 +22,8 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
         return one_by_one(attempt, collection, requests).await;
     }
     let Some(outgoing) = outgoing(requests, id) else {
-        // The rules merge only what the scan found mergeable: sent singly, each gets its own verdict.
+        // Unexpected, since the rules merge only what the scan found mergeable. The entries are then sent one by one,
+        // and each gets its own verdict.
         return Attempted::of(Outcome::Rejected { about: None }, None);
     };
     if let Err(failed) = warm_up(attempt, &outgoing, collection).await {
@@ -40,14 +41,15 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
     judge(attempt, class, answer, |_| Outcome::Applied(Consequences::default()), None)
 }
 
-/// Whether the answer would tell how many records a repetition has removed, where an earlier one may have removed them.
+/// Returns whether the answer's number of removed records is unreliable, because an earlier attempt may have removed
+/// them.
 fn only_the_first_knows(attempt: &Attempt<'_>, request: &Request) -> bool {
     attempt.repeat != Repeat::First
         && request.profile.kind == Kind::Delete
         && chroma::deletes_by_condition(&request.body)
 }
 
-/// Neighbours that changed places may be of two kinds.
+/// Sends each request on its own, because neighbors that changed places may be of different kinds.
 async fn one_by_one(one: &Attempt<'_>, collection: CollectionId, requests: &[Request]) -> Attempted {
     let mut ended = Attempted::not_sent("no request");
     for request in requests {
@@ -59,8 +61,8 @@ async fn one_by_one(one: &Attempt<'_>, collection: CollectionId, requests: &[Req
     ended
 }
 
-/// A restarted Chroma that is written to before anything was read can show an embedding of an update that came before
-/// its record's add (measured on 1.5.9): so the first request for a collection after each possible restart is a read.
+/// Reads from the collection before the first write after each possible restart. A restarted Chroma that is written to
+/// before anything was read can show an embedding of an update that came before its record's add (measured on 1.5.9).
 async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: CollectionId) -> Result<(), Attempted> {
     let generation = attempt.core.registry.generation(attempt.instance);
     if attempt.resources.warmed.is(attempt.instance, collection, generation, clock::now()) {
@@ -68,7 +70,7 @@ async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: Collection
     }
     let Some(path) = get_beside(&write.path) else { return Ok(()) };
     let read = Outgoing::json(http::Method::POST, path, Bytes::from_static(br#"{"limit":1,"include":[]}"#));
-    // A read: it writes nothing, however it ends.
+    // The read writes nothing, however it ends.
     let unsent = |failed| Attempted { outcome: Outcome::NotSent { retry: Retry::AfterBackoff }, ..failed };
     let answer = attempt.read(&read).await.map_err(unsent)?;
     if answer.status == 200 {
@@ -77,14 +79,14 @@ async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: Collection
     Ok(())
 }
 
-/// The path of `get` in the collection that this path of a record write names.
+/// Returns the path of `get` for the collection of a record write with this path.
 pub(super) fn get_beside(write: &str) -> Option<String> {
     let (before_query, _) = write.split_once('?').unwrap_or((write, ""));
     let (collection, _verb) = before_query.rsplit_once('/')?;
     Some(format!("{collection}/get"))
 }
 
-/// The instance's request for these entries; `None` if they cannot be merged after all.
+/// Returns the request to the instance for these entries, or `None` if they cannot be merged after all.
 fn outgoing(requests: &[Request], id: InstanceCollectionId) -> Option<Outgoing> {
     let first = requests.first()?;
     let operation = route(&first.method, &first.path);
@@ -106,7 +108,7 @@ fn outgoing(requests: &[Request], id: InstanceCollectionId) -> Option<Outgoing> 
     })
 }
 
-/// The content type as the client sent it: a wrong one is refused by the instance as it would be without the edge.
+/// Returns the content type as the client sent it. The instance rejects a wrong one, as it would without the edge.
 pub(super) fn content_type(given: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
     given.and_then(|text| HeaderValue::from_str(text).ok()).map(|value| (CONTENT_TYPE, value)).into_iter().collect()
 }

@@ -1,7 +1,7 @@
-//! What was learnt of the places that were used last, so many at most: what is forgotten is learnt again.
+//! A bounded memory of what was learned about recently used places. What is forgotten is learned again.
 //!
-//! In two generations: a place that is used comes into the younger one, and when that is full, the older one is forgotten. So a
-//! use costs the same however many places there are.
+//! It has two generations. A place that is used moves to the younger one. When that is full, it replaces the older one,
+//! which is forgotten. So each use costs the same, however many places there are.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,12 +13,12 @@ pub(super) struct Remembered<K, V> {
 }
 
 impl<K: Eq + Hash + Copy, V: Default> Remembered<K, V> {
-    /// At least the `most` / 2 places that were used last, and no more than `most`.
+    /// Remembers at least the `most` / 2 places that were used last, and no more than `most`.
     pub fn new(most: usize) -> Self {
         Remembered { most, younger: HashMap::new(), older: HashMap::new() }
     }
 
-    /// What is remembered of this place, which is used now.
+    /// Returns what is remembered of this place. Counts as a use of it.
     pub fn get(&mut self, place: &K) -> Option<&mut V> {
         if let Some(known) = self.older.remove(place) {
             self.put(*place, known);
@@ -26,7 +26,7 @@ impl<K: Eq + Hash + Copy, V: Default> Remembered<K, V> {
         self.younger.get_mut(place)
     }
 
-    /// As [`Remembered::get`]; it is remembered from now on.
+    /// Like [`Remembered::get`], but remembers the place from now on.
     pub fn of(&mut self, place: K) -> &mut V {
         if self.get(&place).is_none() {
             self.put(place, V::default());

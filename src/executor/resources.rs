@@ -1,7 +1,7 @@
-//! What the tasks of the executor share: requests in memory, the limiter before each instance, what was warmed up, and the
-//! late writes.
+//! What the executor's tasks share: requests in memory, the limiter of each instance, the collections that are warmed
+//! up, and the late writes.
 //!
-//! It decides nothing. The coordinator reaches it as a [`RequestSink`] only.
+//! It decides nothing. The coordinator sees it only as a [`RequestSink`].
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,15 +22,15 @@ use crate::order::Precedence;
 pub struct ResourceLimits {
     /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
     pub cached_bytes: u64,
-    /// What requests wait for.
+    /// How long requests may wait for more writes.
     pub holds: Holds,
-    /// Requests under way at once to one instance, over all lanes.
+    /// The most requests in flight to one instance at once, over all lanes.
     pub concurrent_attempts: usize,
     pub record_writes: RecordWrites,
 }
 
-/// Which record writes of different collections may be under way to one instance at once. Each collection's own order is
-/// the board's, and stays.
+/// Which record writes of different collections may be in flight to one instance at once. The order within a collection
+/// is the board's and stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordWrites {
     /// As many as there are permits.
@@ -39,7 +39,7 @@ pub enum RecordWrites {
     OneByOne,
 }
 
-/// What is found of a lane's writes, in words.
+/// Findings about a lane's writes, as text.
 pub(super) type LaneFindings = LastingStates<(LaneId, &'static str)>;
 
 /// Shared by everything that the runner starts.
@@ -49,17 +49,17 @@ pub struct Resources {
     pub(super) counters: Counters,
     pub(super) gathering: Gathering,
     pub(super) late_writes: Arc<LateWrites>,
-    /// What keeps being found of a lane's writes, and databases that an instance had to be given again: for the log.
+    /// For the log: repeated findings about a lane's writes, and databases that had to be created on an instance again.
     pub(super) findings: LaneFindings,
     pub(super) recreated: LastingStates<(InstanceId, Scope)>,
-    /// One for each instance: requests that hang on one take no permit from those to another.
+    /// One for each instance, so that requests that hang on one take no permits from another.
     limiters: Vec<Arc<AttemptLimiter>>,
-    /// Those of record writes, where they have one of their own.
+    /// The limiters of record writes, if these are sent one by one; otherwise empty.
     one_by_one: Vec<Arc<AttemptLimiter>>,
 }
 
 impl Resources {
-    /// For so many instances. `late_writes`: the holder of the lease reads them.
+    /// Creates the resources for this many instances. The holder of the lease reads `late_writes`.
     pub fn new(
         store: Arc<dyn Store>,
         instances: usize,
@@ -83,7 +83,7 @@ impl Resources {
         })
     }
 
-    /// Databases that an instance was given again more than once, and has not been for a while.
+    /// Returns the databases that were created on an instance again more than once, and have not been for a while.
     pub(super) fn recreated_no_more(&self, now: Instant) -> impl Iterator<Item = (Scope, InstanceId, Lasted)> {
         let over = self.recreated.quiet(now).into_iter().filter(|(_, lasted)| lasted.times > 1);
         over.map(|((instance, scope), lasted)| (scope, instance, lasted))

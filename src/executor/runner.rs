@@ -1,6 +1,7 @@
 //! The runner: a background service that carries out the board's effects, each in a task of its own.
 //!
-//! One HTTP client serves all lanes and purposes. It decides nothing: each task but an inspection ends with an input.
+//! One HTTP client serves all lanes and purposes. The runner decides nothing: each task except an inspection ends with
+//! an input to the board.
 
 mod waits;
 
@@ -32,19 +33,21 @@ use crate::order::{
 };
 use crate::proof::{self, CrashPoint};
 
-/// How the runner sends. A field has its key's name, except `quarantine_wait`: `quarantine.wait`.
+/// How the runner sends. Fields are named after their configuration keys, except `quarantine_wait`, which is
+/// `quarantine.wait`.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
-    /// The limits of an attempt, and of a write's answer ([`Patience`]): each earlier attempt without an answer doubles both.
+    /// The time limits of an attempt and of a write's answer ([`Patience`]). Each earlier attempt without an answer
+    /// doubles both.
     pub attempt_timeout: Duration,
     pub request_timeout: Duration,
-    /// How long an instance that is there may still execute a request that was given up.
+    /// How long a reachable instance may still execute a request that was given up.
     pub settle_time: Duration,
     /// How long a suspect waits for the instance that died while it had it (rule R13).
     pub quarantine_wait: Duration,
 }
 
-/// The pause between two checks whether another instance could take what waits for its turn.
+/// How often to check whether another instance could take a request that waits for its turn.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The background service `executor`.
@@ -63,11 +66,12 @@ pub struct Runner {
     deaths: Deaths,
 }
 
-/// The pause between two checks whether a logged state is over.
+/// How often to check whether a logged state is over.
 const SWEEP: Duration = Duration::from_secs(5);
 
 impl Runner {
-    /// Run the runner in the runtime that `client` is to belong to. `inspections`: the queue of instances to inspect.
+    /// Creates the runner. It must run in the runtime that `client` belongs to. `inspections` is the queue of instances
+    /// to inspect.
     pub fn new(
         core: Arc<Core>,
         resources: Arc<Resources>,
@@ -130,7 +134,7 @@ impl Runner {
         }
         for ((lane, finding), lasted) in self.resources.findings.quiet(clock::now()) {
             let seconds = lasted.time.as_secs();
-            info!(%lane, finding, seconds, times = lasted.times, "not found of the lane's writes any more");
+            info!(%lane, finding, seconds, times = lasted.times, "no longer found of the lane's writes");
         }
         for (scope, instance, lasted) in self.resources.recreated_no_more(clock::now()) {
             let (instance, times) = (self.core.registry.name(instance), lasted.times);
@@ -139,8 +143,8 @@ impl Runner {
         }
     }
 
-    /// Hands facts to the journal now, in the order of the effects across lanes; a task waits until they are durable. A
-    /// crash between two records leaves the earlier one.
+    /// Hands facts to the journal at once, in the order of the effects across lanes. A task waits until they are
+    /// durable. A crash between two records leaves the earlier one.
     #[allow(
         clippy::disallowed_methods,
         reason = "one task for each record, at most one for each lane and instance: it ends with its commit"
@@ -177,17 +181,17 @@ impl Runner {
         });
     }
 
-    /// Logs a line, once for each entry: the servers' operator should know.
+    /// Logs what the servers' operator should know, once for each entry.
     fn tell(&self, persist: &Persist) {
         match persist {
             Persist::Suspected { seq, on: Some(instance) } => {
                 let instance = self.core.registry.name(*instance);
-                warn!(%seq, %instance, "the instance died while it had this write: no other one gets it");
+                warn!(%seq, %instance, "the instance died while it had this write: it is sent to no other instance");
             }
             Persist::Record { lane, instance, record, .. } => {
                 let instance = self.core.registry.name(*instance);
                 for (seq, _) in record.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
-                    warn!(%lane, %seq, %instance, "quarantined: writes like it are refused there until that is lifted");
+                    warn!(%lane, %seq, %instance, "quarantined: writes like it are refused there until the quarantine is lifted");
                 }
             }
             Persist::Suspected { .. }
@@ -218,7 +222,7 @@ impl Runner {
                 tokio::time::sleep(self.options.get().quarantine_wait).await;
                 self.core.step(Input::ReturnAwaited { lane, instance, wait });
             }
-            // Done where the work is taken: they need a task only if the wait pays.
+            // `run` handles these two: they need a task only if the wait pays.
             Action::AwaitWriters { lane, after, .. } => self.core.step(Input::WritersAwaited { lane, after }),
             Action::AwaitMore { lane, instance, from, .. } => {
                 self.core.step(Input::MoreAwaited { lane, instance, from });
@@ -314,7 +318,7 @@ impl Runner {
             seqs.iter().for_each(|seq| self.resources.bodies.forget(*seq));
         }
         let Some(first) = seqs.first().copied() else { return Attempted::not_sent("no request") };
-        // This comes before the bodies are read: what waits here would hold them in memory.
+        // The wait comes before the bodies are read, so that a waiting request does not hold them in memory.
         let Some(_permit) = self.enter((lane, first), instance, send_priority).await else {
             return Attempted::not_sent(
                 "another instance can take it, or another request of its lane is about to be sent",
@@ -362,8 +366,8 @@ impl Runner {
         self.blamed(attempted, (instance, since), request).await
     }
 
-    /// Finds out whether a lost answer was a death. A crash meanwhile forgets the death. `request`: that of a catalog
-    /// entry.
+    /// Finds out whether a lost answer was a death. A crash meanwhile loses that finding. `request` is set for a
+    /// catalog entry.
     async fn blamed(
         &self,
         attempted: Attempted,
@@ -386,8 +390,8 @@ impl Runner {
         Timeouts { attempt: options.attempt_timeout, request: options.request_timeout }
     }
 
-    /// Waits for the entry's turn on the instance; `None` when there is something better to do. Long requests may hold
-    /// every permit there is.
+    /// Waits for the entry's turn on the instance. Long requests may hold every permit, so after the attempt's time
+    /// limit this returns `None` as soon as another instance could take the entry.
     async fn enter(&self, entry: (LaneId, Seq), instance: InstanceId, priority: SendPriority) -> Option<Permit> {
         let waits_long = async {
             tokio::time::sleep(self.options.get().attempt_timeout).await;
@@ -410,7 +414,7 @@ impl Runner {
                 let patience = Patience::of(std::slice::from_ref(&request), repeat, self.timeouts());
                 let (core, resources) = (self.core.as_ref(), self.resources.as_ref());
                 let (client, lanes, entry) = (&self.client, &[lane], (lane, seq));
-                // No attempt at the write yet: its span is that of the request.
+                // This is not an attempt at the write yet, so it uses the request's own span.
                 let (trace, context) = (resources.bodies.trace(seq), request.trace_context);
                 let attempt = Attempt {
                     core,

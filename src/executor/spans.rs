@@ -1,8 +1,8 @@
-//! What is recorded of an attempt for a distributed trace.
+//! What a distributed trace records about an attempt.
 //!
-//! An attempt that gives writes their verdict belongs to the trace of the first of them, whose client waits for it; the others'
-//! requests are linked. What is replicated belongs to no client's time: it is a trace of its own, linked to each of their
-//! requests, whenever it happens. The contexts come with the requests, from the journal if need be.
+//! An attempt that gives writes their verdict belongs to the trace of the first of them, whose client waits for it. The
+//! other requests are linked. Replication happens outside any client's request: it is a trace of its own, linked to
+//! each of the writes' requests. The contexts come with the requests, from the journal if need be.
 
 use std::time::Instant;
 
@@ -25,18 +25,18 @@ pub(super) struct Sending<'a> {
 /// An attempt that may be recorded.
 #[derive(Default)]
 pub(super) struct AttemptSpan {
-    /// Passed on to the instance.
+    /// Sent to the instance.
     pub context: Option<TraceContext>,
     span: Option<Box<Span>>,
 }
 
 impl AttemptSpan {
-    /// The attempt begins.
+    /// Begins the span of an attempt.
     pub fn begin(sending: &Sending<'_>, requests: &[Request], began: Instant) -> AttemptSpan {
         let Some(tracer) = traces::tracer() else { return AttemptSpan::default() };
         let mut contexts = requests.iter().filter_map(|request| request.trace_context);
         let Some(mut span) = begun(tracer, sending.purpose, contexts.clone(), began) else {
-            // A trace that is not recorded goes on at the instance, if it is the one write's own.
+            // A trace that is not recorded continues at the instance if the attempt executes just one write.
             let context = contexts.next().filter(|_| sending.purpose == Purpose::Execute && requests.len() == 1);
             return AttemptSpan { context, span: None };
         };
@@ -56,7 +56,7 @@ impl AttemptSpan {
         AttemptSpan { context: Some(span.context()), span: Some(span) }
     }
 
-    /// It has come to this.
+    /// Ends the span with the attempt's outcome.
     pub fn end(self, attempted: &Attempted) {
         let (Some(tracer), Some(mut span)) = (traces::tracer(), self.span) else { return };
         if let Some(answer) = &attempted.answer {

@@ -1,7 +1,6 @@
 //! Compares what a write has left on the instances that all answered it with an unexplained failure (rule R12).
 //!
-//! It decides which instances agree with each other. What happens to the others, and to the entry, is the board's
-//! decision.
+//! It decides which instances agree with each other. The board decides what happens to the others and to the entry.
 
 use std::time::Duration;
 
@@ -72,8 +71,8 @@ pub(super) async fn compare(
     touched
 }
 
-/// Whether the content shows that the entry was not executed: none of the records that it would have added exist, or
-/// all of those that it would have deleted do.
+/// Returns whether the content shows that the entry was not executed: none of the records that it would have added
+/// exist, or all of those that it would have deleted do.
 fn untouched(kind: Kind, ids: &[String], content: &Value) -> bool {
     let pages = content.as_array().into_iter().flatten().filter_map(|page| page.get("ids")?.as_array());
     let found = pages.map(Vec::len).sum::<usize>();
@@ -84,7 +83,7 @@ fn untouched(kind: Kind, ids: &[String], content: &Value) -> bool {
     }
 }
 
-/// The largest group of equal contents; of equally large ones, that of the most preferred instance.
+/// Finds the largest group of equal contents; among equally large ones, the one with the most preferred instance.
 fn of(held: &[(InstanceId, Value)]) -> Touched {
     let group = |content: &Value| held.iter().filter(|(_, other)| other == content).count();
     let Some(largest) = held.iter().map(|(_, content)| group(content)).max() else { return Touched::default() };

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::Generation;
 
-/// No Chroma server ends and starts again in less (0.05 s for the start alone, measured).
+/// The shortest time in which a Chroma server can end and start again (the start alone takes 0.05 s, measured).
 const SHORTEST_RESTART: Duration = Duration::from_millis(100);
 /// Above this many collections all are forgotten; an unneeded read does no harm.
 const MOST: usize = 100_000;
@@ -33,14 +33,14 @@ struct Inner {
 }
 
 impl Warmed {
-    /// Whether the collection has been read there in the instance's present life.
+    /// Returns whether the collection has been read on the instance in its present life.
     pub fn is(&self, instance: InstanceId, collection: CollectionId, generation: Generation, now: Instant) -> bool {
         let mut inner = self.inner();
         let life = inner.life(instance, generation, now);
         inner.read_in.get(&(instance, collection)) == Some(&life)
     }
 
-    /// The collection has been read there.
+    /// Notes that the collection has been read on the instance.
     pub fn note(&self, instance: InstanceId, collection: CollectionId, generation: Generation, now: Instant) {
         let mut inner = self.inner();
         let life = inner.life(instance, generation, now);
@@ -50,14 +50,14 @@ impl Warmed {
         inner.read_in.insert((instance, collection), life);
     }
 
-    /// The instance has answered something.
+    /// Notes that the instance has answered a request.
     pub fn answered(&self, instance: InstanceId, now: Instant) {
         if let Some(life) = self.inner().lives.get_mut(&instance) {
             life.last_answer = now;
         }
     }
 
-    /// A request there ended without an answer.
+    /// Notes that a request to the instance ended without an answer.
     pub fn lost(&self, instance: InstanceId) {
         if let Some(life) = self.inner().lives.get_mut(&instance) {
             life.number += 1;

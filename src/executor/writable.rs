@@ -1,7 +1,7 @@
-//! Whether an instance that failed an entry executes other writes in the same lane (rule R12): a write of the edge's
-//! own that changes nothing.
+//! Checks whether an instance that failed an entry executes other writes in the same lane (rule R12), with a write of
+//! the edge's own that changes nothing.
 //!
-//! It decides nothing: what the result means for the entry is the board's.
+//! It decides nothing: the board decides what the result means for the entry.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::order::{DEFAULT_TENANT, Writable};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// In a collection, the delete of an id that no record has: it passes the log, the compactor and the index, and makes
-/// everything committed visible. In the catalog, the creation of a tenant that exists: the server reads its tables and
-/// gets the right to write; that it can write a page is not shown.
+/// In a collection, deletes an id that no record has: the delete passes through the log, the compactor and the index,
+/// and makes everything committed visible. In the catalog, creates a tenant that exists: the server reads its tables
+/// and acquires the right to write, which does not show that it can write a page.
 pub(super) async fn check(core: &Core, client: &Client, lane: LaneId, instance: InstanceId) -> Writable {
     let executes = match lane {
         LaneId::Records(collection) => match reader(core, client, collection, instance, DEADLINE) {

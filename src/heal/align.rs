@@ -1,8 +1,8 @@
-//! Bringing a copy to its source's content, page by page, in the source's order.
+//! Makes a copy equal to its source, page by page, in the source's order.
 //!
-//! The source may be written to meanwhile: then the copy is nearly equal afterwards. It decides what is deleted and
-//! written in the copy, and touches the source by reads alone. Where a comparison stands on either side, when a record before it is
-//! deleted in the source, is [`super::cursor`]'s.
+//! The source may be written to meanwhile: then the copy is nearly equal afterwards. This file decides what is deleted
+//! and written in the copy, and only reads from the source. [`super::cursor`] decides where a comparison stands on
+//! either side when a record before it is deleted in the source.
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -17,13 +17,13 @@ use super::records::{Embeddings, End, Record, misplaced, repair, upsert_body};
 use crate::clock;
 use crate::proof::{self, CrashPoint};
 
-/// The first page asks for so many records; how many fit shows then.
+/// How many records the first page asks for. Its answer shows how many fit.
 const FIRST_PAGE: usize = 100;
-/// Records that are written at once.
+/// How many records are written at once.
 const BATCH: usize = 1_000;
-/// So many times in a row records of one page may be removed before the copy is given up.
+/// How many rounds in a row may pass no record before the copy is given up.
 const ROUNDS: usize = 10_000;
-/// So many records are removed at once while writers wait; from there on everything is compared.
+/// The most records that are removed at once while writers wait. From there on everything is compared.
 const MOST_GONE: usize = 5_000;
 /// The longest pause for clients after a page.
 const LONGEST_REST: Duration = Duration::from_millis(250);
@@ -33,7 +33,7 @@ pub(super) struct Sides<'a> {
     pub source: &'a Place<'a>,
     pub copy: &'a Place<'a>,
     pub embeddings: Embeddings,
-    /// So many records may be written or removed in one comparison; beyond that another way is cheaper.
+    /// The most records that one comparison may write or remove. Beyond this, a new copy is cheaper.
     pub worth: Worth,
 }
 
@@ -52,7 +52,7 @@ impl Lists for Sides<'_> {
 pub(super) enum Worth {
     /// A new copy: all of it.
     Everything,
-    /// A copy that is repaired where it is: so many records.
+    /// A copy that is repaired in place: at most this many records.
     AtMost(u64),
 }
 
@@ -67,7 +67,7 @@ impl Worth {
     }
 }
 
-/// What was done.
+/// The outcome of a comparison.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fixed {
     /// Records that were written.
@@ -84,14 +84,14 @@ impl Fixed {
         self.written + self.removed
     }
 
-    /// How many records that concerned: one that is moved counts once.
+    /// Returns how many records differed: one that is moved counts once.
     fn differing(self) -> usize {
         self.written.max(self.removed)
     }
 }
 
-/// A write to the copy that failed. A new copy is thrown away, and one that is repaired rests: a request without an answer may still
-/// be executed there.
+/// Converts the error of a write to the copy. A new copy is thrown away, and one that is repaired rests: a request
+/// without an answer may still be executed there.
 pub(super) fn target(error: WriteError) -> HealError {
     match error {
         WriteError::Refused(why) => HealError::Target(why),
@@ -102,7 +102,7 @@ pub(super) fn target(error: WriteError) -> HealError {
 /// How a comparison goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Pace {
-    /// Clients come first: while there are some, half of the time is theirs.
+    /// Clients come first: while there are any, half of the time is theirs.
     Yielding,
     /// Writers wait for it.
     Hurried,
@@ -119,7 +119,7 @@ pub(super) struct Aligned {
     pub written: u64,
 }
 
-/// Hears of each page, and may have the copying wait.
+/// Called after each page. The comparison waits for the returned future, which is how it is throttled.
 pub(super) type Heard<'a> = &'a (dyn Fn(Aligned) -> BoxFuture<'a, ()> + Sync);
 
 /// Compares everything, and repairs what differs.
@@ -196,7 +196,7 @@ async fn one_page(
     page: &Page,
     fixed: &mut Fixed,
 ) -> Result<(usize, End), HealError> {
-    // One more, so that what the copy has beyond the source's end shows.
+    // One more, to show whether the copy goes on beyond the source's end.
     let mut size = page.records.len() + 1;
     let theirs = sides.copy.page(cursor.copy, &mut size).await.map_err(HealError::Target)?;
     let found = repair(&page.records, &theirs.records, sides.embeddings);
@@ -232,8 +232,8 @@ pub(super) async fn write(copy: &Place<'_>, records: &[Record]) -> Result<(), He
     Ok(())
 }
 
-/// Compares the lists of ids alone: what the source lacks or has elsewhere goes from the copy, and what is missing then is written
-/// behind its last record. What both have in this order was compared before.
+/// Compares only the lists of ids. Removes from the copy what the source lacks or has elsewhere, and writes what is
+/// then missing behind the copy's last record. What both have in the same order was compared before.
 pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
     let mut gone = Vec::new();
     let found = walk(sides, |id| {
@@ -250,30 +250,31 @@ pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
     Ok(Fixed { removed: fixed.removed + gone.len(), ..fixed })
 }
 
-/// What it takes to give a copy the source's order: it can lose records, and get others behind its last one.
+/// What it takes to give a copy the source's order: it can lose records, and gain others behind its last one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Records that have to go, since the source lacks them or has them elsewhere.
+    /// Records that must be removed, since the source lacks them or has them elsewhere.
     pub misplaced: u64,
-    /// Records that have to be written behind the others.
+    /// Records that must be written behind the others.
     pub missing: u64,
     /// Records that the source has.
     pub total: u64,
 }
 
 impl Order {
-    /// How many records that concerns. One that the source has elsewhere is misplaced and missing, and counts once.
+    /// Returns how many records differ. One that the source has elsewhere is misplaced and missing, and counts once.
     pub fn differing(self) -> u64 {
         self.misplaced.max(self.missing)
     }
 }
 
-/// Compares the lists of ids, and changes nothing. Beside writers the outcome is nearly right.
+/// Compares the lists of ids, and changes nothing. While clients write, the result is only nearly right.
 pub(super) async fn order_differs_by(sides: &Sides<'_>) -> Result<Order, HealError> {
     walk(sides, |_| ControlFlow::Continue(())).await
 }
 
-/// Goes through both lists of ids. Each one that is misplaced is handed over; the walk ends there if that says so.
+/// Walks through both lists of ids, and calls `misplaced` for each misplaced one. The walk ends there if the call
+/// breaks.
 async fn walk(sides: &Sides<'_>, mut misplaced: impl FnMut(String) -> ControlFlow<()>) -> Result<Order, HealError> {
     let (mut ours, mut theirs) = (Ids::of(sides.source), Ids::of(sides.copy));
     let mut order = Order::default();

@@ -1,5 +1,6 @@
-//! The copy of a collection on its instance. A new one, beside the old one: created from the source's definition under a hidden
-//! name, renamed into its place, removed when it is not wanted. Or the old one, if it can be repaired where it is.
+//! The copy of a collection that is made whole. It is a new one beside the old one: created from the source's
+//! definition under a hidden name, renamed into its place, and removed if it is given up. Or it is the old one, if that
+//! can be repaired in place.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,9 +41,9 @@ pub(super) struct Copy<'a> {
     /// The database on the target.
     beside: Place<'a>,
     pub scope: Scope,
-    /// What clients call the collection.
+    /// The collection's name, as clients know it.
     pub name: String,
-    /// What the copy is called until it takes its place (`hidden`), and the old one from then on (`discarded`).
+    /// The name of the copy until it takes its place (`hidden`), and of the old one from then on (`discarded`).
     hidden: String,
     discarded: String,
 }
@@ -83,17 +84,17 @@ impl Made {
     }
 }
 
-/// What has the collection's name on the target.
+/// Which collection has the name on the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     Nobody,
-    /// A copy of the edge's own, or an empty collection: it may go.
+    /// A copy of the edge's own, or an empty collection: it may be replaced.
     Replaceable {
         records: u64,
     },
-    /// The instance died of a write to it, or it is known to be wrong: it may go, and is not read before that.
+    /// The instance died of a write to it, or it is known to be wrong: it may be replaced, and is not read before that.
     Discarded,
-    /// Somebody else's records, or another collection's: never touched.
+    /// Records that the edge did not write, or another collection's: never touched.
     Foreign,
 }
 
@@ -101,14 +102,14 @@ pub(super) enum Holder {
 pub(super) struct Twin<'a> {
     pub place: Place<'a>,
     pub id: InstanceCollectionId,
-    /// What it is called while it is made equal.
+    /// Its name while it is made equal.
     name: String,
     embeddings: Embeddings,
     pub worth: Worth,
 }
 
 impl Twin<'_> {
-    /// The copy beside its source.
+    /// Returns the two sides of a comparison with this source.
     pub fn sides<'a>(&'a self, source: &'a Place<'a>) -> Sides<'a> {
         Sides { source, copy: &self.place, embeddings: self.embeddings, worth: self.worth }
     }
@@ -161,7 +162,7 @@ impl<'a> Copy<'a> {
         Ok(Copy { core, rebuild, made, source, from: from.uuid(), old, beside, scope, name, hidden, discarded })
     }
 
-    /// Call it before anything is created.
+    /// Reserves the hidden names. Must be called before anything is created.
     pub fn use_names(&self) -> NamesInUse<'a> {
         let names = [self.hidden.clone(), self.discarded.clone()];
         self.made.names().extend(names.iter().cloned());
@@ -197,8 +198,8 @@ impl<'a> Copy<'a> {
         if same { Ok(Twin { place, id, name, embeddings, worth }) } else { Err(HealError::Definition) }
     }
 
-    /// The old copy, if it is there under its name and its id, and defined as the source is: then it can be repaired where it is. A
-    /// dimension that it lacks can be given to it.
+    /// Returns the old copy, if it can be repaired in place: it exists under its name and its id, and is defined as the
+    /// source is. A dimension that it lacks can be given to it.
     pub async fn standing(&self, late: &'a LateWrites) -> Result<Option<Twin<'a>>, HealError> {
         let Some(id) = self.old else { return Ok(None) };
         let original = self.original().await?;
@@ -213,27 +214,27 @@ impl<'a> Copy<'a> {
         Ok(Some(Twin { place, id, name, embeddings, worth }))
     }
 
-    /// The source's Collection object, read by name: what has that name there must be this collection.
+    /// Reads the source's Collection object by name. The collection with that name must be this one.
     async fn original(&self) -> Result<bytes::Bytes, HealError> {
         let by_name = self.source.at(chroma::collection_path(&self.scope, &self.name));
         let found = by_name.definition().await.map_err(HealError::Source)?;
         found.filter(|body| id_of(body) == Some(self.from)).ok_or(HealError::Overtaken)
     }
 
-    /// The twin's Collection object, read by name: what has that name there must be the twin.
+    /// Reads the twin's Collection object by name. The collection with that name must be the twin.
     async fn definition_of(&self, twin: &Twin<'_>) -> Result<Option<bytes::Bytes>, HealError> {
         let found = self.named(&twin.name).definition().await.map_err(HealError::Target)?;
         Ok(found.filter(|found| id_of(found) == Some(twin.id.uuid())))
     }
 
-    /// Whether the two definitions are the same now, dimensions included.
+    /// Returns whether the two definitions are the same now, dimensions included.
     pub async fn same_definition(&self, twin: &Twin<'_>) -> Result<bool, HealError> {
         let original = self.original().await?;
         let made = self.definition_of(twin).await?;
         Ok(made.is_some_and(|made| definition_difference(&original, &made).is_none()))
     }
 
-    /// Gives the copy the source's dimension: a rejected write can have set it, and then no record shows it.
+    /// Gives the copy the source's dimension. A rejected write may have set it, and then no record shows it.
     pub async fn give_dimension(&self, twin: &Twin<'_>) -> Result<(), HealError> {
         let wanted = dimension(&self.original().await?);
         let made = self.definition_of(twin).await?;
@@ -245,8 +246,8 @@ impl<'a> Copy<'a> {
         place.delete(&[id]).await.map_err(target)
     }
 
-    /// The old copy gives up its name, and the new one takes it. The requests name both by their ids: executed once
-    /// more, or late, they do no harm as long as nothing has renamed the copies since.
+    /// Renames the old copy out of the way, and the new one to the collection's name. The requests name both by their
+    /// ids: executed once more, or late, they do no harm as long as nothing has renamed the copies since.
     ///
     /// A crash here leaves the replica diverged, and the copies under any name: the next copy takes the name from the
     /// collection that has it.
@@ -269,8 +270,8 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Which collection has the name on the target, and whether the new copy may take it. A collection that existed
-    /// before the edge and has records is the user's, whatever the catalog says of it.
+    /// Returns which collection has the name on the target, and whether the new copy may take it. A collection that
+    /// existed before the edge and has records is the user's, whatever the catalog says about it.
     pub async fn holder(&self) -> Result<(Option<Uuid>, Holder), HealError> {
         let found = self.named(&self.name).definition().await.map_err(HealError::Target)?;
         let Some(id) = found.as_deref().and_then(id_of) else { return Ok((None, Holder::Nobody)) };
@@ -313,11 +314,11 @@ impl<'a> Copy<'a> {
         place.write(Method::PUT, place.path.clone(), body).await.map(drop)
     }
 
-    /// Removes the old copy, whatever it was called: the new one serves.
+    /// Removes the old copy, whatever its name was, because the new one serves.
     pub async fn remove_old(&self) {
         self.discard(&self.discarded).await;
-        // A server that came back older holds it under the name that it had then.
-        // What existed before the edge may have been renamed by somebody who wants to keep it.
+        // A server that came back older holds the old copy under an earlier name. A collection that existed before the
+        // edge stays: its owner may have renamed it in order to keep it.
         let adopted = {
             let board = self.core.board();
             board.catalog().get(self.rebuild.collection).is_none_or(|known| known.origin != Origin::Created)
@@ -333,7 +334,8 @@ impl<'a> Copy<'a> {
         self.discard(&self.hidden).await;
     }
 
-    /// What cannot be removed now is removed after a restart, before the next copy is made here.
+    /// Removes the collection with this hidden name. If that fails now, it is removed after a restart, before the next
+    /// copy is made here.
     async fn discard(&self, name: &str) {
         let place = self.named(name);
         match place.definition().await {
@@ -367,7 +369,7 @@ impl<'a> Copy<'a> {
             if is_reserved(&name) {
                 self.discard(&name).await;
             } else {
-                // By its id: the name may be given to another collection meanwhile.
+                // Hidden by its id: its name may be given to another collection meanwhile.
                 let hidden = hidden_name("left");
                 self.called(InstanceCollectionId::new(id), &hidden).await.map_err(target)?;
                 self.discard(&hidden).await;
@@ -376,13 +378,13 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Whether nobody needs this collection: it is a copy under a hidden name, or one that took its place and was never
-    /// admitted, and whose collection has been renamed since.
+    /// Returns whether this collection is a leftover: a copy under a hidden name, or one that took its place and was
+    /// never admitted, and whose collection has been renamed since.
     fn is_left_behind(&self, one: &Listed) -> bool {
         let board = self.core.board();
         let known = board.catalog().by_id(one.id);
         let mapped = known.is_some_and(|known| {
-            // The old copy stays until the new one serves, whatever it is called.
+            // The old copy stays until the new one serves, whatever its name.
             known.mappings.iter().flatten().any(|mapped| mapped.uuid() == one.id)
         });
         let misnamed = known.is_some_and(|known| known.scope != self.scope || known.name != one.name);
@@ -390,8 +392,8 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// Appended to an instance's name: under such a name copies are known, and none is served. No configured instance can
-/// have such a name.
+/// Appended to an instance's name, to record copies that do not serve under it. No configured instance can have such a
+/// name.
 const COPY: &str = "#copy";
 
 fn dimension(object: &[u8]) -> Option<u64> {

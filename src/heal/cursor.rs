@@ -1,49 +1,51 @@
-//! Where a comparison stands on either side.
+//! The position of a comparison on either side.
 //!
-//! Records are read by position, and clients go on deleting: what is behind a record that goes from the source moves up there, and
-//! not in the copy. This decides where to go on in the source then, before anything is taken for missing or misplaced. What was
-//! deleted stays in the copy until the next comparison, or the cutover, finds it there.
+//! Records are read by position while clients go on deleting. When a record is deleted from the source, those behind it
+//! move up in the source, but not in the copy. This file decides where to continue in the source then, before anything
+//! counts as missing or misplaced. A deleted record stays in the copy until the next comparison, or the cutover, finds
+//! it.
 //!
-//! A position that is wrong nevertheless costs writes, and no records: only what was compared is passed in the copy, and the lists of
-//! ids are compared in full before it serves.
+//! A position that is wrong all the same costs writes, but no records: the cursor passes only compared records in the
+//! copy, and the lists of ids are compared in full before the copy serves.
 
 use std::collections::HashSet;
 
 use super::error::HealError;
 use super::records::Record;
 
-/// So many ids before the position are looked at first: clients seldom delete more while a page is read.
+/// How many ids before the position are searched first: clients seldom delete more while a page is read.
 const LOOKED_BACK: usize = 250;
-/// How many times as many each time that those do not suffice.
+/// The factor by which the search grows each time that these are not enough.
 const FURTHER: usize = 8;
-/// Before so many the search is given up: to hold more ids costs memory, and what is written then costs time.
+/// The search is given up before it reaches this many ids. Holding more ids costs memory; giving up costs the time of
+/// writing records again.
 const FURTHEST: usize = 20_000;
-/// The copy has what was deleted in the source since, too: so many times as many of its ids are looked at.
+/// How many times as many ids of the copy are searched: it still has the records that have been deleted in the source.
 const WIDER: usize = 4;
 
-/// How far both sides are compared: what is before it is equal, or was deleted in the source since.
+/// How far both sides are compared. The records before it are equal, or have been deleted in the source since.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cursor {
     pub source: usize,
     pub copy: usize,
-    /// The source's record before it. `None`: there is none, or nothing moves the source.
+    /// The source's record before the position. `None`: there is none, or nothing moves the source.
     last: Option<String>,
 }
 
-/// Both sides' ids.
+/// The lists of ids of both sides.
 pub(super) trait Lists {
-    /// So many of the source's from this offset on, or as many as there are.
+    /// Returns this many ids of the source from this offset on, or as many as there are.
     async fn source(&self, offset: usize, count: usize) -> Result<Vec<String>, HealError>;
     async fn copy(&self, offset: usize, count: usize) -> Result<Vec<String>, HealError>;
 }
 
 impl Cursor {
-    /// Behind so many records that are equal.
+    /// Returns a cursor behind this many equal records.
     pub fn at(equal: usize) -> Cursor {
         Cursor { source: equal, copy: equal, last: None }
     }
 
-    /// These are equal on both sides.
+    /// Moves past these records, which are equal on both sides.
     pub fn pass(&mut self, records: &[Record]) {
         self.source += records.len();
         self.copy += records.len();
@@ -52,10 +54,10 @@ impl Cursor {
         }
     }
 
-    /// Goes back in the source as far as what was compared has moved up there. Whether it has.
+    /// Moves back in the source as far as the compared records have moved up. Returns whether the cursor moved.
     pub async fn follow(&mut self, lists: &impl Lists) -> Result<bool, HealError> {
         let Some(last) = &self.last else { return Ok(false) };
-        // Only deletions move a record, and none moves back. So nothing before it was deleted.
+        // Only deletions move a record, and always up. If it has not moved, nothing before it was deleted.
         if self.source > 0 && lists.source(self.source - 1, 1).await?.first() == Some(last) {
             return Ok(false);
         }
@@ -78,8 +80,8 @@ impl Cursor {
     }
 }
 
-/// How many of the source's ids, from the first one on, were compared. Records keep their order, and what is written again comes
-/// last: behind the first one that was not compared, none was.
+/// Returns how many of the source's ids, from the first one on, were compared. Records keep their order, and a record
+/// that is written again comes last. So behind the first one that was not compared, none was.
 fn still_there(compared: &[String], now: &[String]) -> usize {
     let compared: HashSet<&str> = compared.iter().map(String::as_str).collect();
     now.iter().take_while(|id| compared.contains(id.as_str())).count()
@@ -127,7 +129,7 @@ mod tests {
         Cursor { last: equal.checked_sub(1).map(|last| format!("id-{last}")), ..Cursor::at(equal) }
     }
 
-    /// Where the cursor is then, if it moves: the next record of the source is that of the copy.
+    /// Returns where the cursor is afterwards, if it moves: the source's next record there is the copy's.
     async fn followed(held: &Held, mut cursor: Cursor) -> Option<[usize; 2]> {
         let before = cursor.copy;
         let has_moved = cursor.follow(held).await.unwrap();
@@ -166,7 +168,7 @@ mod tests {
         assert_eq!(followed(&emptied, behind(5000)).await, Some([0, 5000]));
     }
 
-    /// Also where the copy has what earlier deletions left in it.
+    /// Also if the copy still has what was deleted earlier.
     #[tokio::test]
     async fn it_goes_back_again_and_again() {
         let mut held = Held::equal(3000);

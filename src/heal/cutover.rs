@@ -1,8 +1,8 @@
-//! The moment in which a copy takes its place: the lane is held, the last differences are repaired, the names change. A copy that is
-//! repaired where it is keeps its name.
+//! The cutover: the lane is held, the last differences are repaired, and the names change. A copy that is repaired in
+//! place keeps its name.
 //!
-//! Writers of the collection wait meanwhile, for `heal.hold` at most: what cannot be finished in that time is given up, and
-//! the copy is compared once more while they go on.
+//! Writers of the collection wait meanwhile, for at most `heal.hold`. A cutover that cannot be finished in that time is
+//! given up, and the copy is compared once more while they go on.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use crate::ids::Seq;
 use crate::order::{CutoverOutcome, CutoverState, Input, LaneState, Rebuild};
 use crate::proof::{self, CrashPoint, Rule};
 
-/// More touched records than these are not repaired while writers wait.
+/// The most touched records that are repaired while writers wait.
 const MOST_TOUCHED: usize = 5_000;
 /// How long to wait for the admission to become durable.
 const DURABLE: Duration = Duration::from_secs(30);
 
-/// One attempt: a comparison, and the cutover if it is worth one. A lane that is held goes on when it is dropped.
+/// One attempt: a comparison, and the cutover if that is worth it. Dropping it releases a held lane.
 pub(super) struct Cutover<'a> {
     core: &'a Core,
     rebuild: Rebuild,
@@ -35,7 +35,7 @@ pub(super) struct Cutover<'a> {
     outcome: CutoverOutcome,
 }
 
-/// The lane goes on however it ends: also when the edge ends the task.
+/// The lane goes on however the attempt ends, even if the edge ends the task.
 impl Drop for Cutover<'_> {
     fn drop(&mut self) {
         self.core.step(Input::CutoverEnded { rebuild: self.rebuild, outcome: self.outcome });
@@ -43,13 +43,14 @@ impl Drop for Cutover<'_> {
 }
 
 impl<'a> Cutover<'a> {
-    /// The comparison begins: what enters the lane is noted from now on, until this is dropped.
+    /// Begins the comparison. What enters the lane is noted from now on, until this is dropped.
     pub fn begin(core: &'a Core, (rebuild, way): (Rebuild, HealWay), hold: Duration) -> Self {
         core.step(Input::CopyBegun(rebuild));
         Cutover { core, rebuild, way, hold, outcome: CutoverOutcome::NotBegun }
     }
 
-    /// How many records the copy has, once it serves. `None`: not this time.
+    /// Runs the cutover. Returns how many records the copy has once it serves, or `None` if it does not serve this
+    /// time.
     pub async fn run(mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<Option<u64>, HealError> {
         let begun = clock::runtime_now();
         self.core.step(Input::CutoverWanted(self.rebuild));
@@ -62,7 +63,7 @@ impl<'a> Cutover<'a> {
             Ok(Ok(None)) => return Ok(None),
             Ok(Err(error)) => return Err(error),
             Err(_) => {
-                // Writers wait no longer. What is being written to the copy is not cut off: it could be executed later.
+                // Writers no longer wait. The write to the copy is not cut off: it could be executed later.
                 drop(self);
                 repairing.await?;
                 return Ok(None);
@@ -82,7 +83,7 @@ impl<'a> Cutover<'a> {
         admitted(core, rebuild).await.map(|()| Some(records))
     }
 
-    /// It is not cut off in the middle: the names would be in doubt.
+    /// Exchanges the names. This is not cut off in the middle: the names would be in doubt.
     async fn take_the_name(&mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<(), HealError> {
         self.outcome = CutoverOutcome::InDoubt;
         match copy.rename(twin).await {
@@ -100,7 +101,8 @@ impl<'a> Cutover<'a> {
         }
     }
 
-    /// What entered the lane since the last comparison. `None`: the lane cannot be held, or too much did.
+    /// Waits until the lane stands still. Returns what has entered it since the last comparison, or `None` if the lane
+    /// cannot be held or too much has entered.
     async fn stands_still(&self) -> Option<Vec<Seq>> {
         let mut changes = self.core.changes();
         loop {
@@ -114,7 +116,8 @@ impl<'a> Cutover<'a> {
     }
 }
 
-/// Repairs what was touched; the order of the ids shows the rest. How many records there are; `None`: too much for now.
+/// Repairs the touched records; the order of the ids shows the rest. Returns how many records there are, or `None` if
+/// too much was touched or the copy is not equal yet.
 async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq]) -> Result<Option<u64>, HealError> {
     let mut touched = touched(core, seqs).await?;
     if proof::broken(Rule::TailToo) {
@@ -137,7 +140,7 @@ async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq])
     Ok(equal.then_some(fixed.total))
 }
 
-/// Records that were written to are patched where they are; those that were deleted, and perhaps written again, are removed:
+/// Patches records that were written to in place. Removes those that were deleted, even if they were written again:
 /// they come last then, as they do in the source.
 async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), HealError> {
     let Sides { source, copy, embeddings, .. } = *sides;
@@ -168,7 +171,7 @@ async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), Heal
     align::write(copy, &patches).await
 }
 
-/// Stands in for the repair where a rule is broken on purpose: records are written, and none is removed.
+/// Replaces the repair when a rule is broken on purpose: writes records, and removes none.
 async fn keep_deleted(sides: &Sides<'_>, touched: &Touched) -> Result<Option<u64>, HealError> {
     let written: Vec<String> = touched.written.iter().cloned().collect();
     let ours = sides.source.named(&written).await.map_err(HealError::Source)?;

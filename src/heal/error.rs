@@ -7,7 +7,7 @@ pub(super) enum HealError {
     Source(String),
     #[error("the target: {0}")]
     Target(String),
-    /// It may have died of what it was sent.
+    /// The target may have died of the request.
     #[error("the target did not answer: {0}")]
     Unanswered(String),
     #[error("the definition of the new copy differs from the source's")]

@@ -1,9 +1,9 @@
-//! Repairing a copy where it is (rule R14): what differs from the source is written to the very collection that clients' writes
-//! went to before.
+//! Repairs a copy in place (rule R14): the differences from the source are written to the very collection that clients'
+//! writes went to before.
 //!
-//! It decides when that is worth it, and sees to it that the board knows of the repair for as long as anything may be written. What
-//! is compared and written, and how the copy is admitted, is the same as for a new copy. A crash anywhere leaves the copy out of
-//! step, durably, with what was repaired so far: the next edge waits for a settle time, compares, and goes on from there.
+//! It decides when that is worth it, and ensures that the board knows of the repair for as long as anything may be
+//! written. Comparing, writing and admitting work as for a new copy. A crash anywhere leaves the copy out of step,
+//! durably, with what was repaired so far. The next edge waits for a settle time, compares, and goes on from there.
 
 use tracing::info;
 
@@ -18,23 +18,25 @@ use crate::ids::shown;
 use crate::order::{Input, Rebuild, RepairWrites};
 use crate::proof::{self, CrashPoint};
 
-/// One part in so many of the records may be written in a repair. Writing a record costs Chroma about ten times what reading and
-/// comparing it costs, so a repair is faster than a new copy up to nearly all of them; but it leaves the old records nowhere if the
-/// source goes meanwhile, and updates wear out an index that a new copy builds afresh. Beyond a half that is not worth what is saved.
+/// A repair may write one in this many of the records. Writing a record costs Chroma about ten times what reading and
+/// comparing it costs, so a repair is faster than a new copy unless nearly all of them differ. But if the source goes
+/// away meanwhile, the old records are lost, and updates wear out an index that a new copy builds afresh. Beyond one
+/// half, the saving is not worth that.
 const MOST_WRITTEN: u64 = 2;
 
-/// Whether so many records may be written.
+/// Returns whether a repair may write this many records.
 fn is_worth_it(order: Order) -> bool {
     order.differing() * MOST_WRITTEN <= order.total
 }
 
-/// So many records may be written or removed in one comparison. A few may always: they cost less than to begin again.
+/// Returns how many records one comparison may write or remove. A few are always allowed: they cost less than beginning
+/// again.
 fn worth(total: u64) -> Worth {
     Worth::AtMost((total / MOST_WRITTEN).max(NEARLY_EQUAL as u64))
 }
 
-/// A repair that the board knows of. However it ends, also when the edge ends the task, the board is told whether a write may still
-/// be executed.
+/// A repair that the board knows of. However it ends, even if the edge ends the task, the board is notified whether a
+/// write may still be executed.
 struct Repairing<'a> {
     core: &'a Core,
     rebuild: Rebuild,
@@ -48,21 +50,21 @@ impl Drop for Repairing<'_> {
 }
 
 impl<'a> Repairing<'a> {
-    /// From here on a write may be under way.
+    /// Begins the repair. From here on a write may be in flight.
     fn begin(core: &'a Core, rebuild: Rebuild) -> Result<Self, HealError> {
         core.step(Input::RepairBegun(rebuild));
-        // From here on the board is told of the end, also of one before the first write.
+        // From here on the board is notified of the end, even of one before the first write.
         let mut repairing = Repairing { core, rebuild, writes: RepairWrites::Answered };
         if !core.board().repairs(rebuild) {
             return Err(HealError::Overtaken);
         }
-        // Before the first write: a read that was under way when the copy was in step is asked again elsewhere.
+        // Before the first write, so that a read that began while the copy was in step is repeated elsewhere.
         core.discovery().repairs().begins(rebuild.collection, rebuild.target);
         repairing.writes = RepairWrites::InDoubt;
         Ok(repairing)
     }
 
-    /// Each write was answered, unless this says otherwise.
+    /// Notes that each write was answered, unless the result shows otherwise.
     fn ended<T>(mut self, result: &Result<T, HealError>) {
         if !matches!(result, Err(HealError::Unanswered(_))) {
             self.writes = RepairWrites::Answered;
@@ -71,7 +73,8 @@ impl<'a> Repairing<'a> {
 }
 
 impl Healer {
-    /// Repairs the copy where it is. `None`: it cannot be repaired, or that is not worth it; nothing was written.
+    /// Repairs the copy in place. Returns `None` if it cannot be repaired, or that is not worth it. Nothing was written
+    /// then.
     pub(super) async fn try_to_repair(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Option<Attempt> {
         if !self.core.board().can_repair(rebuild) {
             return None;
@@ -88,7 +91,7 @@ impl Healer {
         })
     }
 
-    /// The copy as it stands, if little has to be written to give it the source's order.
+    /// Returns the existing copy, if little must be written to give it the source's order.
     async fn repairable<'a>(&'a self, copy: &Copy<'a>) -> Result<Option<(Twin<'a>, Order)>, HealError> {
         let Some(mut twin) = copy.standing(&self.late_writes).await? else { return Ok(None) };
         if twin.place.count().await.map_err(HealError::Target)?.unwrap_or_default() == 0 {

@@ -1,10 +1,11 @@
-//! Makes diverged copies whole (rule R14), from a fresh instance, while clients read and write: what differs is repaired where it
-//! is, or the copy is made anew in full.
+//! Makes diverged copies whole (rule R14) from a fresh instance, while clients read and write. A copy is repaired in
+//! place, or made anew in full.
 //!
-//! A new copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place
-//! at a moment when the lane stands still. `order/` decides when that may be; this room reads, writes and renames. A
-//! copy that existed before the edge and differs from what is served is left alone: nobody can say which copy is right.
-//! A quarantined copy is replaced unread, and so is one that is condemned for anything but its records.
+//! A new copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's
+//! place at a moment when the lane stands still. `order/` decides when that may happen; this room reads, writes and
+//! renames. A copy that existed before the edge and differs from the one that is served is left alone: the edge cannot
+//! tell which copy is right. A quarantined copy is replaced unread, and so is one that is condemned for anything but
+//! its records.
 
 mod align;
 mod copy;
@@ -60,9 +61,9 @@ pub struct HealOptions {
     pub hold: Duration,
     /// Records a second over all copies, `None` for no limit: `heal.rate`.
     pub rate: Option<NonZeroU32>,
-    /// Copies that are made at once: `heal.concurrent`.
+    /// How many copies are made at once: `heal.concurrent`.
     pub concurrent: usize,
-    /// Bytes that the pages of one copy take at once: `heal.memory`.
+    /// How many bytes the pages of one copy may take at once: `heal.memory`.
     pub memory: usize,
 }
 
@@ -72,14 +73,14 @@ const PAGES_IN_MEMORY: usize = 8;
 /// How an attempt to make a copy whole ended.
 enum Attempt {
     Made,
-    /// Nothing was begun; it is looked at again after this pause.
+    /// Nothing was begun. The copy is considered again after this pause.
     Left(Duration),
-    /// A repair turned out to be dearer than a new copy.
+    /// A repair turned out to cost more than a new copy.
     NotWorthIt(HealError),
     Failed(HealWay, HealError),
 }
 
-/// Whether the edge makes copies without an operator's word.
+/// Whether the edge makes copies without an operator's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealMode {
     Automatic,
@@ -90,7 +91,7 @@ pub enum HealMode {
 const MOMENT: Duration = Duration::from_millis(250);
 /// How long an existing copy is left to the comparison, which costs less and may find it equal.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a copy is compared with its source before it is given up for now.
+/// How many times a copy is compared with its source before it is given up for now.
 const PASSES: usize = 12;
 /// A copy that differed in no more records than this is worth a cutover.
 const NEARLY_EQUAL: usize = 500;
@@ -101,18 +102,18 @@ pub struct Healer {
     client: Client,
     options: Current<HealOptions>,
     progress: Arc<HealProgress>,
-    /// Of writes to copies that are repaired.
+    /// The late writes to copies that are repaired.
     late_writes: Arc<LateWrites>,
     made: Made,
     throttle: Throttle,
-    /// Databases that have nothing left behind in them, as of the instance's last return.
+    /// Databases without leftovers, as of the instance's last return.
     swept: Mutex<HashMap<(InstanceId, Scope), Generation>>,
-    /// Instances on which copies could not be made, for the log; `/status` shows each copy.
+    /// For the log: instances on which copies could not be made. `/status` shows each copy.
     failing: LastingStates<InstanceId>,
 }
 
 impl Healer {
-    /// Run the healer in the runtime that `client` is to belong to.
+    /// Creates the healer. It must run in the runtime that `client` belongs to.
     pub fn new(
         core: Arc<Core>,
         client: Client,
@@ -151,7 +152,7 @@ impl Healer {
             {
                 under_way.push(async move { (next.rebuild, healer.attempt(next).await) });
             }
-            // Those under way go on all the time: one of them may hold a lane.
+            // The attempts in progress are polled all the time: one of them may hold a lane.
             tokio::select! {
                 Some((rebuild, attempt)) = under_way.next(), if !under_way.is_empty() => {
                     self.conclude(&mut queue, rebuild, attempt);
@@ -165,7 +166,7 @@ impl Healer {
         self.core.board().state_of(collection, instance) != LaneState::InStep
     }
 
-    /// Copies of the collection that serve, wherever they are.
+    /// Returns how many copies of the collection are in step, wherever they are.
     fn good_copies(&self, collection: CollectionId) -> usize {
         let board = self.core.board();
         let serves = |instance: &InstanceId| {
@@ -219,12 +220,12 @@ impl Healer {
     fn succeeded(&self, rebuild: Rebuild) {
         if let Some(lasted) = self.failing.ended(&rebuild.target, clock::now()) {
             let (instance, seconds) = (self.core.registry().name(rebuild.target), lasted.time.as_secs());
-            info!(%instance, seconds, times = lasted.times, "copies can be made there again");
+            info!(%instance, seconds, times = lasted.times, "copies can be made on this instance again");
         }
     }
 
-    /// Whether the copy is to be made without asking. It is if the target has no copy, an empty or a quarantined one,
-    /// or one of the edge's own that was not found equal. Somebody else's is left alone.
+    /// Returns whether the copy is to be made: if the target has no copy, an empty or a discarded one, or one of the
+    /// edge's own that was not found equal. Any other one is left alone.
     async fn is_due(&self, copy: &Copy<'_>, rebuild: Rebuild, since: Instant) -> bool {
         match copy.holder().await {
             Ok((_, Holder::Nobody | Holder::Discarded | Holder::Replaceable { records: 0 })) => true,
@@ -242,7 +243,7 @@ impl Healer {
         }
     }
 
-    /// The copy that this rebuild would make.
+    /// Returns the copy that this rebuild would make.
     fn copy(&self, rebuild: Rebuild) -> Result<Copy<'_>, HealError> {
         let (scope, name) = {
             let board = self.core.board();
@@ -284,7 +285,7 @@ impl Healer {
             }
             Err(error) => {
                 copy.remove().await;
-                // The copy may have taken its place nevertheless.
+                // The copy may have taken its place all the same.
                 self.swept().remove(&(rebuild.target, copy.scope.clone()));
                 Err(error)
             }
@@ -308,7 +309,7 @@ impl Healer {
         self.swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says how far a copy is: once for each tenth.
+    /// Logs how far a copy is, once for each tenth.
     fn tell(&self, (rebuild, way): (Rebuild, HealWay), page: Aligned) {
         let Some(tenth) = self.progress.aligned(rebuild, page) else { return };
         let view = self
@@ -322,7 +323,7 @@ impl Healer {
         info!(%collection, target = %instance, way, percent, records, written, total, records_per_second = rate, "a copy is being made");
     }
 
-    /// Compares and writes until little differs, and cuts over.
+    /// Compares and writes until little differs, then cuts over.
     async fn bring_over(
         &self,
         (rebuild, way): (Rebuild, HealWay),

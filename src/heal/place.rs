@@ -41,7 +41,7 @@ pub(crate) struct Place<'a> {
     pub path: String,
     deadline: Duration,
     limits: PageLimits,
-    /// Where a write that ends after the lease is noted, and as which lane's: for a copy that others know, too.
+    /// Where to note a write that ends after the lease, and for which lane. Set for a copy that others know, too.
     late: Option<(LaneId, &'a LateWrites)>,
 }
 
@@ -60,7 +60,7 @@ impl Shown {
         records_of(&self.0).map_err(|error| error.to_string())
     }
 
-    /// The ids of what it shows: a quarter of the work of reading all of it.
+    /// Returns only the ids, which is a quarter of the work of reading all of it.
     pub fn ids(&self) -> Result<Vec<String>, String> {
         ids_of(&self.0)
     }
@@ -71,7 +71,7 @@ impl Shown {
 pub(crate) enum WriteError {
     #[error("{0}")]
     Refused(String),
-    /// It may be executed yet.
+    /// It may still be executed.
     #[error("{0}")]
     Unanswered(String),
 }
@@ -81,7 +81,7 @@ impl<'a> Place<'a> {
         Place { core, client, instance, path, deadline, limits: PageLimits::default(), late: None }
     }
 
-    /// The same place, where the next edge has to know of a write that may reach it after this edge's lease.
+    /// The same place. The next edge must know of a write that may reach it after this edge's lease.
     pub fn known_to_others(self, lane: LaneId, late: &'a LateWrites) -> Self {
         Place { late: Some((lane, late)), ..self }
     }
@@ -102,7 +102,7 @@ impl<'a> Place<'a> {
         Place { path, ..*self }
     }
 
-    /// How many records there are; `None`: there is no such collection.
+    /// Returns how many records there are, or `None` if there is no such collection.
     pub async fn count(&self) -> Result<Option<u64>, String> {
         let answer = self.read(Method::GET, format!("{}/count", self.path), Value::Null).await?;
         match answer.status {
@@ -122,8 +122,8 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// The records from this offset on. `records`: how many to ask for; less is asked for if the instance cannot show so many,
-    /// and next time if the answer is long.
+    /// Returns the records from this offset on. `records` is how many to ask for. It shrinks if the instance cannot
+    /// show so many, and for the next page if the answer is long.
     pub async fn page(&self, offset: usize, records: &mut usize) -> Result<Page, String> {
         loop {
             let asked = (*records).max(1);
@@ -137,7 +137,7 @@ impl<'a> Place<'a> {
                     let end = if found.len() < asked { End::Reached } else { End::Beyond };
                     return Ok(Page { records: found, end });
                 }
-                // Too many for it: with some records that shows only when they are asked for.
+                // Too many for the instance. With some records that shows only when they are requested.
                 Ok(_) | Err(_) if asked > 1 => *records = asked / 4,
                 Ok(answer) => return Err(self.unexpected(&answer)),
                 Err(error) => return Err(error),
@@ -145,7 +145,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Whether others are being served there.
+    /// Returns whether the instance is serving other requests.
     pub fn is_busy(&self) -> bool {
         self.core.registry().in_flight(self.instance) > 0
     }
@@ -155,7 +155,7 @@ impl<'a> Place<'a> {
         self.some_ids(offset, PAGE_IDS).await
     }
 
-    /// So many ids from this offset on, or as many as there are.
+    /// Returns this many ids from this offset on, or as many as there are.
     pub async fn some_ids(&self, offset: usize, count: usize) -> Result<Vec<String>, String> {
         let mut found = Vec::new();
         while found.len() < count {
@@ -180,7 +180,7 @@ impl<'a> Place<'a> {
         Ok(found)
     }
 
-    /// What it says of these records, [`NAMED`] at most.
+    /// Reads these records as the instance shows them, at most [`NAMED`] at once.
     pub async fn shown(&self, ids: &[String]) -> Result<Shown, String> {
         let include = ["embeddings", "documents", "metadatas", "uris"];
         let body = json!({ "ids": ids, "include": include });
@@ -217,14 +217,14 @@ impl<'a> Place<'a> {
         sent.map_err(|error| error.to_string())
     }
 
-    /// Sends a write, once, while the lease lasts. A crash while this waits leaves it to be executed or not: in a collection
-    /// that nothing reads and that is removed before the next copy is made; or in a copy that is repaired, which is out of step,
-    /// durably, and not looked at by the next edge before a settle time is over.
+    /// Sends a write once, while the lease lasts. After a crash during the wait, the write may or may not be executed.
+    /// It concerns a collection that nothing reads and that is removed before the next copy is made, or a copy under
+    /// repair. The latter is out of step, durably, and the next edge does not examine it before a settle time is over.
     pub async fn write(&self, method: Method, path: String, body: String) -> Result<Answer, WriteError> {
         let sending = self.core.lease().sending();
         let licence = Licence::Lease(&sending);
         let sent = self.client.send(self.instance, &Outgoing::json(method, path, body), self.deadline, licence).await;
-        // Before it stops to count as being sent: the end of this edge waits for that, and reads the notes then.
+        // Noted before `sending` is dropped: the edge's shutdown waits for `sending`, and then reads the notes.
         note_if_late(self.late, self.instance, &sent);
         drop(sending);
         match sent {
@@ -235,7 +235,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// What `get` answers to this body.
+    /// Returns the answer of `get` to this body.
     async fn get(&self, body: Value) -> Result<Bytes, String> {
         let answer = self.read(Method::POST, format!("{}/get", self.path), body).await?;
         self.success(answer).map(|answer| answer.body)
@@ -251,15 +251,15 @@ impl<'a> Place<'a> {
     }
 }
 
-/// What others know is compared by the next edge, if it may be executed after this edge's lease.
+/// Notes a write that may be executed after this edge's lease, so that the next edge compares a copy that others know.
 fn note_if_late(late: Option<(LaneId, &LateWrites)>, instance: InstanceId, sent: &Result<Answer, SendError>) {
     if let (Err(SendError::LeaseEnded(Sent::Whole)), Some((lane, late))) = (sent, late) {
         late.note(&[lane], instance);
     }
 }
 
-/// Whether the answer says nothing of what becomes of a write: something between the edge and the server gave it, or a server
-/// whose write path is dead. What was to be written makes no difference.
+/// Returns whether the write may still be executed despite this answer: it came from something between the edge and the
+/// server, or from a server whose write path is dead. What was to be written makes no difference.
 fn may_be_executed_yet(answer: &Answer) -> bool {
     matches!(classify(Call::Write(Kind::Upsert), answer.status, &answer.body), Class::Gateway | Class::Broken)
 }

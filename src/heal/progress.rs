@@ -1,4 +1,4 @@
-//! How far the copies are that are being made, for the pages.
+//! The progress of the copies that are being made, for the pages.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ pub struct HealView {
     pub collection: CollectionId,
     pub source: InstanceId,
     pub target: InstanceId,
-    /// Whether it is being made now; else it was given up, for the reason in `error`, and is tried again.
+    /// Whether it is being made now. Otherwise it was given up for the reason in `error`, and is tried again.
     pub stage: HealStage,
     /// How it is made whole; `None` if nothing was begun.
     pub way: Option<HealWay>,
@@ -41,7 +41,7 @@ pub enum HealStage {
     Waiting,
 }
 
-/// Whether copies are made, as an operator has it. Ends with the process.
+/// Whether an operator has paused the making of copies. Ends with the process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HealPause {
     #[default]
@@ -76,7 +76,7 @@ struct Inner {
     totals: HealTotals,
 }
 
-/// What was done since the start.
+/// What has been done since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HealTotals {
     /// Copies that were made anew, and the records in them.
@@ -107,7 +107,7 @@ impl HealProgress {
         self.inner().copies.insert((rebuild.collection, rebuild.target), state);
     }
 
-    /// One more page is equal. Returned: the tenth of all that is reached for the first time, short of the end.
+    /// Notes one more equal page. Returns the tenth of the whole that is reached for the first time, short of the end.
     pub(super) fn aligned(&self, rebuild: Rebuild, page: Aligned) -> Option<u64> {
         let mut inner = self.inner();
         let state = inner.copies.get_mut(&(rebuild.collection, rebuild.target))?;
@@ -121,17 +121,17 @@ impl HealProgress {
         (reached && records < state.total).then_some(tenths)
     }
 
-    /// Whether copies are made.
+    /// Returns whether the making of copies is paused.
     pub fn pause(&self) -> HealPause {
         *self.pause.borrow()
     }
 
-    /// An operator has it paused, or go on. Whether that is new.
+    /// Pauses or resumes the making of copies. Returns whether that is a change.
     pub fn set_pause(&self, pause: HealPause) -> bool {
         self.pause.send_if_modified(|before| std::mem::replace(before, pause) != pause)
     }
 
-    /// Waits for as long as an operator has it paused.
+    /// Waits while the making of copies is paused.
     pub(super) async fn unpaused(&self) {
         let _ = self.pause.subscribe().wait_for(|pause| *pause == HealPause::On).await;
     }
@@ -143,7 +143,7 @@ impl HealProgress {
         inner.totals.copied_records += records;
     }
 
-    /// It has so many records, and is repaired. Returned: how many were written.
+    /// Notes that the copy is repaired, and has this many records. Returns how many were written.
     pub(super) fn repaired(&self, rebuild: Rebuild, records: u64) -> u64 {
         let mut inner = self.inner();
         let written = inner.copies.remove(&(rebuild.collection, rebuild.target)).map_or(0, |state| state.written);
@@ -158,7 +158,7 @@ impl HealProgress {
         self.refused(rebuild, error);
     }
 
-    /// It is not made, for this reason, until something changes.
+    /// Notes why the copy is not made until something changes.
     pub(super) fn refused(&self, rebuild: Rebuild, why: &str) {
         let mut inner = self.inner();
         let state = inner.copies.entry((rebuild.collection, rebuild.target)).or_insert(State::new(rebuild, None, 0));
@@ -166,12 +166,12 @@ impl HealProgress {
         state.error = Some(why.to_owned());
     }
 
-    /// Forgets those that are not to be made any more.
+    /// Forgets copies that are no longer to be made.
     pub(super) fn keep(&self, still: impl Fn(CollectionId, InstanceId) -> bool) {
         self.inner().copies.retain(|(collection, target), _| still(*collection, *target));
     }
 
-    /// The copies that are being made, or could not be.
+    /// Returns the copies that are being made, or could not be.
     pub fn views(&self) -> Vec<HealView> {
         let view = |((collection, target), state): (&(CollectionId, InstanceId), &State)| {
             let seconds = state.begun.elapsed().as_secs_f64().max(0.001);
@@ -192,7 +192,7 @@ impl HealProgress {
         self.inner().copies.iter().map(view).collect()
     }
 
-    /// What was done since the start.
+    /// What has been done since the start.
     pub fn totals(&self) -> HealTotals {
         self.inner().totals
     }

@@ -1,4 +1,4 @@
-//! Which copy is made next, and when one that could not be made is tried again. Pure: the clock is passed in.
+//! Decides which copy is made next, and when one that could not be made is tried again. Pure: the clock is passed in.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -10,9 +10,9 @@ use crate::order::Rebuild;
 
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A copy that could not be repaired so many times in a row is made anew.
+/// After this many failed repairs in a row, a copy is made anew.
 const REPAIRS: u32 = 2;
-/// The longest pause after failures that may have cost the target its life.
+/// The longest pause after failures that may have crashed the target.
 const LONGEST_PAUSE_UNANSWERED: Duration = Duration::from_secs(3600);
 
 pub(super) type Key = (CollectionId, InstanceId);
@@ -21,7 +21,7 @@ pub(super) fn key(rebuild: &Rebuild) -> Key {
     (rebuild.collection, rebuild.target)
 }
 
-/// What is known of a copy that has to be made.
+/// What is known about a copy that is to be made.
 #[derive(Debug)]
 struct Due {
     since: Instant,
@@ -37,9 +37,9 @@ struct Due {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Next {
     pub rebuild: Rebuild,
-    /// Since when it has to be made.
+    /// Since when it has been due.
     pub since: Instant,
-    /// How, if it can be repaired.
+    /// The way to try; a copy that cannot be repaired is made anew.
     pub way: HealWay,
 }
 
@@ -52,7 +52,7 @@ impl Due {
         if self.repairs < REPAIRS { HealWay::Repair } else { HealWay::Anew }
     }
 
-    /// How long nothing is sent after this failure. A target that may die of the copy itself is left alone for longer
+    /// Returns how long to pause after this failure. A target that may die of the copy itself is left alone for longer
     /// each time.
     fn pause_after(&mut self, error: &HealError) -> Duration {
         self.failures = self.failures.saturating_add(1);
@@ -70,7 +70,7 @@ impl Due {
     }
 }
 
-/// The copies that have to be made.
+/// The copies that are to be made.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     due: HashMap<Key, Due>,
@@ -78,8 +78,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// These have to be made now, and no others. Of one that cannot be made for a while, such as one that rests after a request
-    /// without an answer, only the failed repairs are remembered, for as long as it is out of step.
+    /// Sets which copies are to be made now. Of one that cannot be made for a while, such as one that rests after an
+    /// unanswered request, only the failed repairs are remembered, for as long as it is out of step.
     pub fn is_now(&mut self, rebuilds: &[Rebuild], now: Instant, out_of_step: impl Fn(Key) -> bool) {
         let known: HashSet<Key> = rebuilds.iter().map(key).collect();
         let under_way = &self.under_way;
@@ -95,8 +95,9 @@ impl Queue {
         }
     }
 
-    /// The next one, taken as under way, if fewer than `most` are: of a collection with the fewest good copies, the one that
-    /// waits longest. One copy of a collection at a time: its lane is held for one, and what enters it is noted for one.
+    /// Takes the next copy, if fewer than `most` are in progress: among collections with the fewest good copies, the
+    /// one that has waited longest. Only one copy of a collection is made at a time: its lane is held for one, and what
+    /// enters it is noted for one.
     pub fn next(
         &mut self,
         rebuilds: &[Rebuild],
@@ -122,7 +123,7 @@ impl Queue {
         self.under_way.iter().any(|(of, _)| *of == collection)
     }
 
-    /// It was left alone, and is looked at again after this pause.
+    /// Notes that the copy was left alone. It is considered again from `not_before` on.
     pub fn left(&mut self, rebuild: &Rebuild, not_before: Instant) {
         self.under_way.remove(&key(rebuild));
         if let Some(due) = self.due.get_mut(&key(rebuild)) {
@@ -137,7 +138,7 @@ impl Queue {
         }
     }
 
-    /// To repair it is dearer than a new copy, which is made at once.
+    /// Notes that a repair costs more than a new copy, which is made at once.
     pub fn not_worth_a_repair(&mut self, rebuild: &Rebuild, now: Instant) {
         self.under_way.remove(&key(rebuild));
         let due = self.due.entry(key(rebuild)).or_insert(Due::new(now));
@@ -152,7 +153,8 @@ impl Queue {
     }
 }
 
-/// What the source, the journal and other events have stopped says nothing of the copy.
+/// Returns whether the failure counts against repairing the copy. Failures of the source, of the journal or through
+/// other events show nothing about the copy.
 fn speaks_against_repair(error: &HealError) -> bool {
     match error {
         HealError::Target(_)

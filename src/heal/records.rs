@@ -11,7 +11,7 @@ pub(crate) enum End {
     Beyond,
 }
 
-/// One record. The embedding is kept as it was written: it is copied, never read.
+/// One record. The embedding is kept as it was written, and copied in that form.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub id: String,
@@ -34,7 +34,7 @@ struct Columns {
     uris: Option<Vec<Value>>,
 }
 
-/// The records of an answer to `get`.
+/// Reads the records of an answer to `get`.
 pub(crate) fn records_of(answer: &[u8]) -> Result<Vec<Record>, serde_json::Error> {
     let columns: Columns = serde_json::from_slice(answer)?;
     let mut embeddings = columns.embeddings.unwrap_or_default().into_iter();
@@ -55,15 +55,15 @@ pub(crate) fn records_of(answer: &[u8]) -> Result<Vec<Record>, serde_json::Error
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Embeddings {
     Exact,
-    /// Under cosine distance Chroma normalises once more per copy, and rounds.
+    /// Under cosine distance, Chroma normalizes once more per copy, and rounds.
     Rounded,
 }
 
-/// So much of the longest number, or of 1 if all are shorter, may be rounding.
+/// The most that may be rounding, as a part of the largest number, or of 1 if all are smaller.
 const ROUNDING: f32 = 1e-6;
 
 impl Embeddings {
-    /// As this Collection object's distance wants it.
+    /// Returns how equal they must be under this Collection object's distance.
     pub fn of(definition: &[u8]) -> Embeddings {
         let Ok(definition) = serde_json::from_slice::<Value>(definition) else { return Embeddings::Exact };
         let space = ["hnsw", "spann"].map(|index| format!("/configuration_json/{index}/space"));
@@ -81,7 +81,7 @@ impl Embeddings {
         self.close(&numbers(one), &numbers(other))
     }
 
-    /// Whether these are the numbers of one embedding.
+    /// Returns whether these are the numbers of one embedding.
     pub fn close(self, one: &[f32], other: &[f32]) -> bool {
         let longest = one.iter().fold(1.0_f32, |longest, number| longest.max(number.abs()));
         let close = |(one, other): (&f32, &f32)| match self {
@@ -93,15 +93,15 @@ impl Embeddings {
 }
 
 impl Record {
-    /// Whether they are equal, the embeddings as equal as they must be.
+    /// Returns whether the records are equal, the embeddings as equal as they must be.
     pub fn same(&self, other: &Record, embeddings: Embeddings) -> bool {
         let same = (&self.id, &self.document, &self.metadata, &self.uri)
             == (&other.id, &other.document, &other.metadata, &other.uri);
         same && embeddings.same(self.embedding.as_deref(), other.embedding.as_deref())
     }
 
-    /// What makes the other record equal to this one in an upsert, which merges: keys that this one lacks are null. `None`: an
-    /// upsert cannot take a document or a URI away.
+    /// Returns what makes the other record equal to this one in an upsert. An upsert merges, so keys that this one
+    /// lacks are null. `None`: an upsert cannot remove a document or a URI.
     fn over(&self, other: &Record) -> Option<Record> {
         let kept = |ours: &Value, theirs: &Value| !ours.is_null() || theirs.is_null();
         if !kept(&self.document, &other.document) || !kept(&self.uri, &other.uri) {
@@ -117,7 +117,7 @@ impl Record {
     }
 }
 
-/// The body of an upsert of these records.
+/// Returns the body of an upsert of these records.
 pub(super) fn upsert_body(records: &[Record]) -> String {
     let column = |of: &dyn Fn(&Record) -> &Value| {
         let any = records.iter().any(|record| !of(record).is_null());
@@ -141,16 +141,16 @@ pub(super) fn upsert_body(records: &[Record]) -> String {
         metadatas: column(&|record| &record.metadata),
         uris: column(&|record| &record.uri),
     };
-    // Strings and numbers that were read from JSON.
+    // These strings and numbers were read from JSON, so they can be serialized.
     serde_json::to_string(&body).unwrap_or_default()
 }
 
-/// What has to be done to a copy's page, in this order.
+/// What must be done to a copy's page, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Repair {
-    /// Records that differ: to be upserted over what is there.
+    /// Records that differ, to be upserted over the copy's.
     pub patch: Vec<Record>,
-    /// So many records are the same from the page's beginning on, after the patch. From there on the copy has others.
+    /// How many records are the same from the page's beginning on, after the patch. Behind them the copy has others.
     pub common: usize,
 }
 
@@ -167,13 +167,14 @@ pub(super) fn repair(source: &[Record], copy: &[Record], embeddings: Embeddings)
     repair
 }
 
-/// Of what a copy has where `source` should follow: the records that have to go, so that the rest is in the source's order and
-/// what the source has more can be written behind it. `beyond`: the source goes on behind these.
+/// Returns which of the copy's records must be removed where `source` should follow, so that the rest is in the
+/// source's order and the source's other records can be written behind it. `beyond`: whether the source goes on behind
+/// these.
 pub(super) fn misplaced(source: &[Record], copy: &[Record], beyond: End) -> Vec<String> {
     let same_place = source.first().zip(copy.first()).is_some_and(|(ours, theirs)| ours.id == theirs.id);
     let mut wanted = source.iter().map(|record| record.id.as_str()).peekable();
     if same_place {
-        // It cannot be patched, and comes last when it is written again: so does everything behind it.
+        // The first record cannot be patched. Written again, it comes last, and so does everything behind it.
         return copy.iter().map(|record| record.id.clone()).collect();
     }
     let mut gone = Vec::new();

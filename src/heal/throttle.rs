@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// Records that are paid for in time.
+/// Keeps all copies together within the rate.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    /// When everything so far is paid for.
+    /// When everything so far is within the rate.
     paid_at: Mutex<Option<Instant>>,
 }
 
 /// Records a second; `None`: as fast as the instances answer.
 type Rate = Option<NonZeroU32>;
 
-/// Records that a page should have at most: those of one second, so that a slow rate is no series of bursts.
+/// Returns the most records that a page should have: those of one second, so that a low rate does not become a series
+/// of bursts.
 pub(super) fn page_records(rate: Rate) -> usize {
     rate.map_or(usize::MAX, |rate| usize::try_from(rate.get()).unwrap_or(usize::MAX))
 }

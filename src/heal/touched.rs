@@ -1,4 +1,4 @@
-//! What entered the lane while a copy was compared: which records it may have changed.
+//! Which records may have been changed by what entered the lane while a copy was compared.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +8,18 @@ use crate::coordinator::Core;
 use crate::ids::Seq;
 use crate::order::Kind;
 
-/// Requests that are read from the journal at once.
+/// How many requests are read from the journal at once.
 const READ: usize = 256;
 
 /// The records that some entries may have changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Touched {
     pub written: BTreeSet<String>,
-    /// By their ids. Those that a delete selected otherwise show in the lists of ids.
+    /// Deleted by their ids. Records that a delete selected in another way show in the lists of ids.
     pub deleted: BTreeSet<String>,
 }
 
-/// Reads the bodies of these entries.
+/// Reads from the bodies of these entries which records they may have changed.
 pub(super) async fn touched(core: &Core, seqs: &[Seq]) -> Result<Touched, HealError> {
     let mut touched = Touched::default();
     for some in seqs.chunks(READ) {
@@ -35,7 +35,7 @@ pub(super) async fn touched(core: &Core, seqs: &[Seq]) -> Result<Touched, HealEr
 }
 
 impl Touched {
-    /// A body that cannot be read was refused by every instance.
+    /// A body that cannot be read was rejected by every instance.
     fn note(&mut self, kind: Kind, body: &[u8]) {
         let ids = chroma::ids_in(body);
         match kind {

@@ -1,9 +1,9 @@
-//! Where a span is in a distributed trace, as the header `traceparent` spells it (W3C Trace Context).
+//! A span's place in a distributed trace, as the header `traceparent` spells it (W3C Trace Context).
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
 
-/// A trace, and one span in it.
+/// A trace and one span in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceContext {
     pub trace: NonZeroU128,
@@ -11,7 +11,7 @@ pub struct TraceContext {
     pub sampling: Sampling,
 }
 
-/// Whether the spans of a trace are recorded, as whoever began the trace decided.
+/// Whether the spans of a trace are recorded, as decided where the trace began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Sampling {
     Sampled,
@@ -19,12 +19,13 @@ pub enum Sampling {
 }
 
 impl TraceContext {
-    /// Reads a `traceparent` of version 00, or what a later version begins with. `None`: it is none.
+    /// Parses a `traceparent` of version 00, or the part of a later version that has the same form. `None` if it is
+    /// invalid.
     pub fn parse(text: &str) -> Option<TraceContext> {
         let mut parts = text.trim().split('-');
         let mut part = |length: usize| parts.next().filter(|part| part.len() == length && is_lower_hex(part));
         let (version, trace, span, flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
-        // Only a later version may go on.
+        // Only a later version may have more parts.
         if version == "ff" || (version == "00" && parts.next().is_some()) {
             return None;
         }
@@ -36,7 +37,7 @@ impl TraceContext {
         })
     }
 
-    /// Whether its spans are recorded.
+    /// Returns whether the trace's spans are recorded.
     pub fn is_sampled(self) -> bool {
         self.sampling == Sampling::Sampled
     }

@@ -1,6 +1,6 @@
-//! Which instances reads avoid: the registry's breakers, and what is told of their changes.
+//! Which instances reads avoid: the registry's breakers, and the log lines about their changes.
 //!
-//! When one opens and closes is decided in [`breaker`](super::breaker). What counts as a failure is said by those who read.
+//! [`breaker`](super::breaker) decides when a breaker opens and closes. The callers that read decide what counts as a failure.
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -11,8 +11,8 @@ use crate::clock;
 use crate::ids::InstanceId;
 
 impl Registry {
-    /// A read that began when the instance was of this generation has ended there. A failure counts only while the instance is
-    /// the same one, and believed to be well: what is down is not asked anyway.
+    /// Records that a read which began in this generation of the instance has ended. A failure counts only while the
+    /// instance is still in that generation and usable: an instance that is down gets no reads anyway.
     pub fn read_ended(&self, id: InstanceId, since: Generation, end: ReadEnd) {
         if end == ReadEnd::Failed && (!self.usable(id) || self.generation(id) != since) {
             return;
@@ -26,12 +26,12 @@ impl Registry {
         self.changing(id, |breaker| (breaker.ended(end, others, &rules, clock::now()), ()));
     }
 
-    /// Whether reads avoid the instance.
+    /// Returns whether reads avoid the instance.
     pub fn avoided(&self, id: InstanceId) -> bool {
         self.breaker(id).state != BreakerState::Closed
     }
 
-    /// Whether this read is the one that finds out whether the instance still fails.
+    /// Returns whether this read should be the one that finds out whether the instance still fails.
     pub fn take_turn(&self, id: InstanceId) -> bool {
         let rules = self.health().reads;
         self.changing(id, |breaker| {
@@ -44,12 +44,12 @@ impl Registry {
         .0
     }
 
-    /// Whether reads go to the instance now.
+    /// Returns the breaker's state: whether reads go to the instance now.
     pub fn breaker(&self, id: InstanceId) -> BreakerReport {
         self.changing(id, |breaker| (breaker.passed(clock::now()), ())).1
     }
 
-    /// The instance has returned: what it failed before says nothing.
+    /// Resets the breaker after the instance has returned: its earlier failures no longer count.
     pub(super) fn reads_begin_anew(&self, id: InstanceId) {
         let rules = self.health().reads;
         self.changing(id, |breaker| {
@@ -59,7 +59,7 @@ impl Registry {
         });
     }
 
-    /// What this changes is noted, and told of when nothing is held any more.
+    /// Notes any change under the lock, and logs it after the lock is released.
     fn changing<T>(&self, id: InstanceId, act: impl FnOnce(&mut Breaker) -> (Option<Change>, T)) -> (T, BreakerReport) {
         let mut reads = self.reads(id);
         let (change, found) = act(&mut reads.breaker);
@@ -74,7 +74,7 @@ impl Registry {
         self.usable(id) && self.reads(id).breaker.state() == BreakerState::Closed
     }
 
-    /// Held for a few instructions. Whoever holds it asks for no other lock of the registry's.
+    /// Held for a few instructions. The holder takes no other lock of the registry.
     fn reads(&self, id: InstanceId) -> MutexGuard<'_, Reads> {
         self.instance(id).reads.lock().unwrap_or_else(PoisonError::into_inner)
     }

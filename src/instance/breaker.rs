@@ -1,20 +1,21 @@
 //! Whether reads go to an instance that fails many of them (decision 0046): one instance's circuit breaker.
 //!
-//! Pure: the caller passes the time, and says what counts as a failure. Who serves a read instead is decided in
-//! `proxy/read/choose.rs`. Probes do not matter here: an instance may answer its heartbeat and fail what it is asked.
+//! Pure: the caller passes the time, and decides what counts as a failure. `proxy/read/choose.rs` decides which
+//! instance serves a read instead. Probes do not matter here: an instance may answer its heartbeat and still fail
+//! reads.
 
 use std::time::{Duration, Instant};
 
 /// When reads avoid an instance, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerRules {
-    /// So many of a hundred reads fail there: `health.breaker_percent`.
+    /// The percentage of reads that must fail on the instance: `health.breaker_percent`.
     pub percent: u32,
-    /// Of at least so many; 0: reads avoid nobody. `health.breaker_reads`.
+    /// The fewest reads this percentage is taken of; with 0, reads avoid no instance. `health.breaker_reads`.
     pub reads: u32,
-    /// Within this time: `health.breaker_window`.
+    /// The time over which reads are counted: `health.breaker_window`.
     pub window: Duration,
-    /// How long no read goes there; twice as long each time that it then still fails. `health.breaker_pause`.
+    /// How long no read goes to the instance. Doubles each time it still fails afterwards. `health.breaker_pause`.
     pub pause: Duration,
 }
 
@@ -28,7 +29,7 @@ impl Default for BreakerRules {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadEnd {
     Answered,
-    /// It failed, or was not answered, and another instance answered it well.
+    /// It failed or was not answered, and another instance answered it well.
     Failed,
 }
 
@@ -43,16 +44,16 @@ pub enum Others {
 /// Whether reads go to the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// They do.
+    /// Reads go to the instance.
     Closed,
-    /// None does that another instance can serve.
+    /// No read goes to the instance that another one can serve.
     Open,
-    /// One at a time does, to find out.
+    /// One read at a time goes to the instance, to find out whether it still fails.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// As shown.
+    /// The name that is shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             BreakerState::Closed => "closed",
@@ -62,17 +63,17 @@ impl BreakerState {
     }
 }
 
-/// A change of state, to be told.
+/// A change of state, to be logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// So many of so many reads have failed.
+    /// `failed` of `reads` reads have failed.
     Opened {
         failed: u32,
         reads: u32,
     },
     /// The pause is over.
     HalfOpened,
-    /// It failed again: for so long nobody asks.
+    /// It failed again: no read goes to the instance for this long.
     OpenedAgain {
         pause: Duration,
     },
@@ -80,11 +81,12 @@ pub enum Change {
 }
 
 const PARTS: usize = 10;
-/// Failures must lie in so many parts of the window: at a death all reads under way fail at one moment, and the probes tell of it.
+/// Failures must be spread over this many parts of the window. When an instance dies, all reads under way fail at one
+/// moment, and the probes report it anyway.
 const SPREAD: usize = 3;
-/// So many answered reads in a row close it.
+/// This many answered reads in a row close it.
 const ANSWERED: u32 = 3;
-/// The pause is doubled so often at most.
+/// The most times the pause is doubled.
 const DOUBLINGS: u32 = 4;
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -94,7 +96,7 @@ struct Part {
     failed: u32,
 }
 
-/// The reads of the last while.
+/// The reads of the most recent window.
 #[derive(Clone, Debug)]
 struct Window {
     length: Duration,
@@ -117,7 +119,7 @@ impl Window {
         part.failed = part.failed.saturating_add(u32::from(end == ReadEnd::Failed));
     }
 
-    /// Reads, failed ones, and the parts in which these are.
+    /// Returns the number of reads, of failed reads, and of parts that contain failures.
     fn sum(&self, now: Instant) -> (u32, u32, usize) {
         let number = self.number(now);
         let recent = self.parts.iter().filter(|part| part.number + PARTS as u64 > number);
@@ -147,12 +149,12 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// Closed.
+    /// Creates a closed breaker.
     pub fn new(rules: &BreakerRules, now: Instant) -> Breaker {
         Breaker { state: State::Closed, window: Window::new(rules.window, now) }
     }
 
-    /// Whether reads go there, as of the last call.
+    /// Returns the state as of the last call.
     pub const fn state(&self) -> BreakerState {
         match self.state {
             State::Closed => BreakerState::Closed,
@@ -161,7 +163,7 @@ impl Breaker {
         }
     }
 
-    /// Time has passed.
+    /// Half-opens the breaker if its pause is over.
     pub fn passed(&mut self, now: Instant) -> Option<Change> {
         let State::Open { until, doubled } = self.state else { return None };
         if now < until {
@@ -171,7 +173,7 @@ impl Breaker {
         Some(Change::HalfOpened)
     }
 
-    /// Whether this read is the one that finds out. Until it has ended, or the pause is over once more, no other is.
+    /// Returns whether this read is the trial. There is no other until it has ended, or another pause is over.
     pub fn take_turn(&mut self, rules: &BreakerRules, now: Instant) -> bool {
         let State::HalfOpen { asked, .. } = &mut self.state else { return false };
         let is_due = asked.is_none_or(|at| now.saturating_duration_since(at) >= rules.pause);
@@ -181,7 +183,7 @@ impl Breaker {
         is_due
     }
 
-    /// A read has ended there.
+    /// Records that a read has ended on the instance.
     pub fn ended(&mut self, end: ReadEnd, others: Others, rules: &BreakerRules, now: Instant) -> Option<Change> {
         if self.window.length != rules.window {
             self.window = Window::new(rules.window, now);
@@ -202,7 +204,7 @@ impl Breaker {
                 self.open(rules.pause, 0, now);
                 Some(Change::Opened { failed, reads })
             }
-            // It began before.
+            // This read began before the breaker opened.
             (State::Open { .. }, _) => None,
             (State::HalfOpen { answered, .. }, ReadEnd::Answered) if answered + 1 >= ANSWERED => {
                 *self = Breaker::new(rules, now);
@@ -246,7 +248,7 @@ mod tests {
         (Breaker::new(&RULES, now), now)
     }
 
-    /// So many reads end so each second.
+    /// Adds this many reads with these ends each second.
     fn seconds(breaker: &mut Breaker, now: &mut Instant, count: u32, ends: &[ReadEnd], others: Others) -> Vec<Change> {
         let mut changes = Vec::new();
         for _ in 0..count {

@@ -1,6 +1,6 @@
-//! The files of TLS towards a server: the authorities that vouch for it, and the edge's own certificate.
+//! The TLS files for a server: the authorities that vouch for it, and the edge's own certificate.
 //!
-//! What passes here cannot fail, or panic, when Pingora connects.
+//! A file that passes here cannot fail, or panic, when Pingora connects.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ fn mistake(path: &Path, reason: impl ToString) -> FileMistake {
     FileMistake::File { path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// The authorities in a PEM file.
+/// Reads the authorities in a PEM file.
 #[cfg(feature = "tls")]
 pub(super) fn authorities(path: &Path) -> Result<Arc<CaType>, FileMistake> {
     use pingora::utils::tls::{WrappedX509, parse_x509};
@@ -32,7 +32,7 @@ pub(super) fn authorities(path: &Path) -> Result<Arc<CaType>, FileMistake> {
     Ok(certificates.into_iter().map(|certificate| WrappedX509::new(certificate, parse_x509)).collect())
 }
 
-/// The edge's certificate and its key, which belong together.
+/// Reads the edge's certificate and key, and checks that they belong together.
 #[cfg(feature = "tls")]
 pub(super) fn own(own: &OwnCertificate) -> Result<Arc<CertKey>, FileMistake> {
     use rustls::crypto::ring;
@@ -43,7 +43,7 @@ pub(super) fn own(own: &OwnCertificate) -> Result<Arc<CertKey>, FileMistake> {
     let chain = certificates(&own.cert_file)?;
     let key = PrivateKeyDer::from_pem_file(&own.key_file).map_err(|error| mistake(&own.key_file, error))?;
     let der = key.secret_der().to_vec();
-    // The kind of a key is guessed from its bytes when it is used.
+    // Pingora guesses the kind of the key from its bytes when it uses it.
     let guessed = PrivateKeyDer::try_from(der.as_slice()).map_err(|error| mistake(&own.key_file, error))?;
     let shown = chain.iter().cloned().map(CertificateDer::from).collect();
     CertifiedKey::from_der(shown, guessed.clone_key(), &ring::default_provider()).map_err(|error| {
@@ -52,7 +52,7 @@ pub(super) fn own(own: &OwnCertificate) -> Result<Arc<CertKey>, FileMistake> {
     Ok(Arc::new(CertKey::new(chain, der)))
 }
 
-/// The certificates in a PEM file, one or more.
+/// Reads the certificates in a PEM file, one or more.
 #[cfg(feature = "tls")]
 fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, FileMistake> {
     use x509_parser::pem::Pem;
@@ -64,7 +64,7 @@ fn certificates(path: &Path) -> Result<Vec<Vec<u8>>, FileMistake> {
         if block.label != "CERTIFICATE" {
             continue;
         }
-        // `parse_x509` panics on what this refuses.
+        // `parse_x509` panics on anything that this check refuses.
         block.parse_x509().map_err(|error| mistake(path, error))?;
         certificates.push(block.contents);
     }

@@ -1,10 +1,10 @@
-//! Sends one request to one instance and says exactly what is known afterwards.
+//! Sends one request to one instance and reports exactly what is known afterwards.
 //!
-//! Three ends: an answer; [`SendError::NotSent`], when no instance can have executed it; [`SendError::InDoubt`],
-//! when that cannot be known. It never sends a write twice, and never guesses: an abandoned request is in doubt, its
-//! connection is closed at once and not half-closed (a Chroma server drops the handler of a closed connection,
-//! but executes what it read of a half-closed one). A write goes out only while its lease lasts. What an answer
-//! *means* is classified by the caller.
+//! There are three outcomes: an answer; [`SendError::NotSent`], when no instance can have executed the request; and
+//! [`SendError::InDoubt`], when that cannot be known. The client never sends a write twice and never guesses. An
+//! abandoned request is in doubt, and its connection is closed at once, not half-closed: a Chroma server drops the
+//! handler of a closed connection, but executes what it read from a half-closed one. A write is sent only while its
+//! lease lasts. What an answer *means* is classified by the caller.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -37,12 +37,12 @@ use crate::ids::InstanceId;
 use crate::proof::{self, CrashPoint};
 
 const DEFAULT_MOST: usize = 256 * 1024 * 1024;
-/// More of a heartbeat's answer is none of Chroma's.
+/// The longest heartbeat answer that is read; Chroma's is never longer.
 const HEARTBEAT_ANSWER: usize = 64 * 1024;
-/// Between two looks whether an answer that is late is still worth waiting for.
+/// How often to check whether a late answer is still worth waiting for.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Sends requests to instances, over connections that are kept for the next one.
+/// Sends requests to instances, over connections that are kept for later requests.
 ///
 /// One per runtime: a kept connection lives in the runtime that opened it.
 pub struct Client {
@@ -51,13 +51,13 @@ pub struct Client {
     most: usize,
 }
 
-/// Whether an instance that lost a request is there.
+/// Whether an instance that lost a request is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vital {
     Answers,
-    /// No connection, or a connection without a heartbeat: no process is there, or another one.
+    /// No connection, or a connection without a heartbeat: the process is gone, or was replaced by another one.
     Gone,
-    /// Nothing came back in time: it hangs, or cannot be reached.
+    /// Nothing came back within the time limit: it hangs, or cannot be reached.
     Silent,
 }
 
@@ -68,7 +68,7 @@ struct Failure {
     cause: Cause,
 }
 
-/// A request, and the path and query that it is sent to.
+/// A request, and the path and query it is sent to.
 #[derive(Clone, Copy)]
 struct Addressed<'a> {
     request: &'a Outgoing,
@@ -76,7 +76,7 @@ struct Addressed<'a> {
 }
 
 impl<'a> Addressed<'a> {
-    /// To its own.
+    /// Addresses a request to its own path.
     fn of(request: &'a Outgoing) -> Self {
         Addressed { request, path: &request.path }
     }
@@ -92,14 +92,14 @@ enum Until {
     Header,
 }
 
-/// What an attempt got.
+/// The result of an attempt.
 enum Got {
     Answer(Answer),
     Header(Box<Incoming>),
 }
 
 impl Got {
-    /// An attempt that waits for the whole answer gets no other.
+    /// Returns the answer. An attempt that waits for the whole answer never gets a bare header.
     fn whole(self) -> Result<Answer, SendError> {
         match self {
             Got::Answer(answer) => Ok(answer),
@@ -108,14 +108,14 @@ impl Got {
     }
 }
 
-/// Whether a read that fails on a connection that had been idle is sent once more, on a fresh one.
+/// Whether a read that fails on a reused connection is sent once more, on a fresh one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     Once,
     Never,
 }
 
-/// Whether the connection was opened for the attempt or had served another before.
+/// Whether the connection was opened for this attempt or has served an earlier one.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Connection {
     Fresh,
@@ -123,12 +123,12 @@ enum Connection {
 }
 
 impl Client {
-    /// A client with an empty pool; answers of more than 256 MiB are not read to their end.
+    /// Creates a client with an empty pool. Answers longer than 256 MiB are not read to their end.
     pub fn new(registry: Arc<Registry>) -> Self {
         Client { registry, connections: Connections::new(), most: DEFAULT_MOST }
     }
 
-    /// The same client, with this many bytes as the longest answer that is read: a longer one is in doubt.
+    /// Sets the longest answer that is read, in bytes. A longer one is in doubt.
     #[must_use]
     pub fn with_max_answer_bytes(mut self, most: usize) -> Self {
         self.most = most;
@@ -140,7 +140,7 @@ impl Client {
         self.most
     }
 
-    /// Sends the request at most once. It ends within the wait (or deadline), and as soon as the instance is Down.
+    /// Sends the request at most once. Ends within the wait (or deadline), or as soon as the instance is Down.
     ///
     /// Dropping the future closes the connection; the request is then in doubt.
     pub async fn send(
@@ -153,7 +153,7 @@ impl Client {
         let (started, request) = (clock::runtime_now(), Addressed::of(request));
         let (wait, until) = (wait.into(), Until::Whole { most: self.most });
         let result = match self.attempt(id, request, wait, Reuse::Allowed, licence, until).await {
-            // A connection that the instance had closed while it was idle: nothing has happened.
+            // The instance had closed this connection while it was idle: nothing has happened.
             Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused, .. }) => {
                 let left = wait.after(started.elapsed());
                 self.attempt(id, request, left, Reuse::Forbidden, licence, until).await
@@ -163,8 +163,8 @@ impl Client {
         result.map_err(|failure| failure.error).and_then(Got::whole)
     }
 
-    /// As [`Client::send`], for a request that may be executed twice (a read): one that fails on a connection that had
-    /// been idle is sent once more, on a fresh one, within the same deadline.
+    /// Like [`Client::send`], for a request that may be executed twice (a read). If it fails on a reused connection, it
+    /// is sent once more, on a fresh one, within the same deadline.
     pub async fn send_idempotent(
         &self,
         id: InstanceId,
@@ -174,7 +174,7 @@ impl Client {
         self.send_idempotent_within(id, request, deadline, self.most).await
     }
 
-    /// As [`Client::send_idempotent`], and of a longer answer than `most` bytes no more than its header is read:
+    /// Like [`Client::send_idempotent`], but reads only the header of an answer longer than `most` bytes and returns
     /// [`SendError::TooLong`].
     pub async fn send_idempotent_within(
         &self,
@@ -188,11 +188,12 @@ impl Client {
         got.map_err(|failure| failure.error).and_then(Got::whole)
     }
 
-    /// Sends a read to this path in place of its own, and resolves with the header of its answer: the body is read by [`Incoming::piece`].
+    /// Sends a read to this path instead of its own, and resolves with the header of its answer. The body is read by
+    /// [`Incoming::piece`].
     ///
     /// # Errors
-    /// The instance gave no answer within the deadline. Only a refused connection is held against it here: what closed
-    /// an open one may be the handler's failure at this very request.
+    /// The instance gave no answer within the deadline. Only a request that was not sent counts against the instance
+    /// here: a connection that closes later may be its handler's failure at this very request.
     pub async fn open(
         &self,
         id: InstanceId,
@@ -241,12 +242,13 @@ impl Client {
         }
     }
 
-    /// Whether the process is there: asked right after a request that began in the generation `since` was lost. A
-    /// server that has died answers nothing; one that closed this connection answers at once on another.
+    /// Returns whether the process is alive. Called right after a request that began in the generation `since` was
+    /// lost: a server that has died does not answer, and one that only closed this connection answers at once on
+    /// another.
     pub async fn vital(&self, id: InstanceId, since: Generation) -> Vital {
         let (method, path) = (http::Method::GET, HEARTBEAT.to_owned());
         let heartbeat = Outgoing { method, path, headers: Vec::new(), body: bytes::Bytes::new() };
-        // Also where the probes have given it up: they do not tell who has died from who hangs.
+        // Ask even if the probes report it down: they cannot tell a dead process from a hung one.
         let header = self.header(id, &heartbeat, HEARTBEAT);
         let (Ok(header), Some(peer)) = (header, self.registry.peer(id)) else { return Vital::Gone };
         let progress = Progress::default();
@@ -258,7 +260,7 @@ impl Client {
             Ok(answer)
         };
         match tokio::time::timeout(self.registry.health().timeout, exchange).await {
-            // One that has gone and is back has died all the same.
+            // An instance that went away and returned in between has died all the same.
             Ok(Ok(answer)) if answer.status == 200 && self.registry.generation(id) == since => Vital::Answers,
             Ok(Ok(_)) => Vital::Gone,
             Ok(Err(error)) => {
@@ -283,7 +285,7 @@ impl Client {
         let fail = |error, cause| Failure { error, connection: progress.connection(), cause };
         let (header, peer) = self.prepare(id, request).map_err(|error| fail(error, Cause::Other))?;
         let since = self.registry.generation(id);
-        // Polled where it is: to move it would be to copy all of its steps.
+        // Pinned in place: moving the future would copy all of its state.
         let exchange = pin!(async move {
             let (mut session, written) =
                 self.begin(header, &request.request.body, &peer, reuse, progress, licence).await?;
@@ -304,7 +306,7 @@ impl Client {
         let (result, cause) = tokio::select! {
             biased;
             result = exchange => (result, Cause::Other),
-            // The probes have reported it already.
+            // The probes have reported this already.
             () = self.registry.departed_since(id, since) => {
                 self.registry.traffic(id).ended(Ended::Failed);
                 let error = progress.abandoned("the instance is down".to_owned());
@@ -317,7 +319,7 @@ impl Client {
         self.count(id, &result, progress.connection());
         result.map_err(|error| {
             let error = progress.judged(error, licence);
-            // A read's lost connection may be its own handler's failure, and its silence its own slowness.
+            // A lost connection or silence during a read may be the fault of its own handler.
             let of_a_read = matches!(until, Until::Header) && matches!(error, SendError::InDoubt { .. });
             if !of_a_read {
                 self.observe(id, &error, progress.connection());
@@ -326,7 +328,8 @@ impl Client {
         })
     }
 
-    /// Counts how a request has ended. One that failed on a connection closed long ago is repeated at once.
+    /// Counts how a request has ended. One that failed on a connection closed long ago does not count, as it is
+    /// repeated at once.
     fn count(&self, id: InstanceId, result: &Result<Got, SendError>, connection: Connection) {
         let how = match result {
             Ok(Got::Answer(answer)) => Ended::with(answer.status),
@@ -338,14 +341,14 @@ impl Client {
         self.registry.traffic(id).ended(how);
     }
 
-    /// As it is sent to this instance.
+    /// Returns the header as it is sent to this instance.
     fn header(&self, id: InstanceId, request: &Outgoing, path: &str) -> Result<RequestHeader, BError> {
         let mut header = request.header_at(path, &self.registry.url(id).authority())?;
         self.registry.headers(id).put(&mut header)?;
         Ok(header)
     }
 
-    /// Failures here are not the instance's, or are known already.
+    /// Failures here are not the instance's, or are already known.
     fn prepare(
         &self,
         id: InstanceId,
@@ -361,7 +364,8 @@ impl Client {
         Ok((header, self.registry.peer(id).ok_or_else(unknown)?))
     }
 
-    /// A kept connection that fails says little of the instance: it may have been closed long ago.
+    /// Reports a failure to the registry. A failed reused connection says little about the instance: it may have been
+    /// closed long ago.
     fn observe(&self, id: InstanceId, error: &SendError, connection: Connection) {
         match error {
             SendError::NotSent { refused: Refused::Yes, reason } => {
@@ -375,7 +379,7 @@ impl Client {
         }
     }
 
-    /// Sends the request. The answer, or its final header, may have come already.
+    /// Sends the request and waits for the final header of its answer, which may arrive before the body is sent.
     async fn begin(
         &self,
         header: RequestHeader,
@@ -395,8 +399,8 @@ impl Client {
         } else {
             progress.last_piece.store(body.is_empty(), Ordering::Relaxed);
             let mut session = HttpSession::new_with_options(stream, peer);
-            // An error here means that the kernel did not take the whole header, and a request without a whole header is
-            // none. (A cancellation here, by contrast, proves nothing.)
+            // An error here means that the kernel did not take the whole header, and an instance cannot execute a
+            // request without one. (A cancellation here, by contrast, proves nothing.)
             session.write_request_header(Box::new(header)).await.map_err(not_sent)?;
             let written = write_body(&mut session, body, &progress.last_piece, licence).await?;
             (session, written)
@@ -436,7 +440,7 @@ impl Progress {
         if self.reused.load(Ordering::Relaxed) { Connection::Reused } else { Connection::Fresh }
     }
 
-    /// Resolves, with the time since the start, when the answer is waited for no longer.
+    /// Resolves, with the time since the start, when the answer is no longer waited for.
     async fn waited_enough(&self, wait: Wait<'_>) -> Duration {
         let started = clock::runtime_now();
         tokio::time::sleep(wait.attempt).await;
@@ -460,7 +464,8 @@ impl Progress {
         }
     }
 
-    /// What is in doubt and may have been handed over after its lease is said to be so.
+    /// Turns an in-doubt error into [`SendError::LeaseEnded`] if the whole request may have been handed over after its
+    /// lease ended.
     fn judged(&self, error: SendError, licence: Licence<'_>) -> SendError {
         let doubtful = matches!(error, SendError::InDoubt { .. });
         let whole = self.last_piece.load(Ordering::Relaxed) && !self.in_time.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What is counted of each instance's requests: where the registry keeps it. It decides nothing.
+//! Access to the registry's counters of each instance's requests. It decides nothing.
 
 use pingora::upstreams::peer::HttpPeer;
 
@@ -7,12 +7,12 @@ use super::traffic::{Pooled, Traffic};
 use crate::ids::InstanceId;
 
 impl Registry {
-    /// How the requests to it have ended, and when it was last probed.
+    /// Returns how the requests to it have ended, and when it was last probed.
     pub fn traffic(&self, id: InstanceId) -> &Traffic {
         self.instance(id).load.traffic()
     }
 
-    /// There is a connection to this peer.
+    /// Records a connection to this peer.
     pub(super) fn connected(&self, peer: &HttpPeer, pooled: Pooled) {
         let there = |id: &InstanceId| self.address(*id).is_some_and(|at| peer._address.as_inet() == Some(&at));
         if let Some(id) = self.ids().find(there) {

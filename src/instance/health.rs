@@ -1,8 +1,8 @@
-//! Probing: pingora-load-balancing drives it, the registry judges.
+//! Probing: pingora-load-balancing drives it, the registry decides the phase.
 //!
-//! The load balancer's own health flags are not used: they begin healthy before anything was probed and know only
-//! two states. What it gives us is the schedule, discovery, parallel probes and a fair rotation. A heartbeat says
-//! that the process answers, no more: a dead write path shows in real traffic ([`Observation::Broken`]).
+//! The load balancer's own health flags are not used: they start out healthy before anything is probed, and have only
+//! two states. It provides the schedule, discovery, parallel probes and a fair rotation. A heartbeat only shows that
+//! the process answers. A dead write path shows up in real traffic ([`Observation::Broken`]).
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -31,16 +31,16 @@ use super::words::in_words;
 use crate::clock::{self, Timestamp};
 use crate::ids::InstanceId;
 
-/// The probe: an instance answers it even while a long write runs, and it costs next to nothing.
+/// The probe. An instance answers it even during a long write, and it costs next to nothing.
 pub(super) const HEARTBEAT: &str = "/api/v2/heartbeat";
-/// How many times an instance that is down is probed per round, within these bounds: it rejoins when it answers.
+/// How many times per round an instance that is down is probed, within these bounds. It rejoins when it answers.
 const LOOKS_PER_ROUND: u32 = 8;
 const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// The background service that probes all instances, and the rotation among equally good ones.
 ///
-/// Register it with `background_service("health", Health::new(registry)?)`; `task()` gives what `select` is
-/// called on. Services that depend on it start after the first round of probes.
+/// Register it with `background_service("health", Health::new(registry)?)`; `task()` returns the value to call `select`
+/// on. Services that depend on it start after the first round of probes.
 pub struct Health {
     balancer: LoadBalancer<RoundRobin>,
     returns: Probes,
@@ -48,8 +48,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Probes as the registry's [`HealthOptions`](super::HealthOptions) say. Fails only when a probe request cannot
-    /// be built from a configured host name.
+    /// Creates the service with the registry's [`HealthOptions`](super::HealthOptions). Fails only if a probe request
+    /// cannot be built from a configured host name.
     pub fn new(registry: Arc<Registry>) -> Result<Health> {
         let discovery = Discovery { registry: Arc::clone(&registry) };
         let mut balancer = LoadBalancer::<RoundRobin>::from_backends(Backends::new(Box::new(discovery)));
@@ -59,10 +59,10 @@ impl Health {
         Ok(Health { balancer, returns, registry })
     }
 
-    /// One of the candidates, in rotation. The caller has made sure that they are equally good; `None` only when there
-    /// are none.
+    /// Returns one of the candidates, in rotation. The caller makes sure that they are equally good. Returns `None`
+    /// only if there are none.
     pub fn select(&self, candidates: &[InstanceId]) -> Option<InstanceId> {
-        // Almost always. The rotation looks at every instance.
+        // The common case. The rotation below looks at every instance.
         if let [only] = candidates {
             return Some(*only);
         }
@@ -81,7 +81,7 @@ impl Health {
         }
     }
 
-    /// The balancer's own loop keeps the interval that it began with.
+    /// Replaces the balancer's own loop, which keeps its initial interval for good.
     async fn probe_regularly(&self) {
         loop {
             let next = clock::runtime_now() + self.registry.health().interval;
@@ -90,7 +90,7 @@ impl Health {
         }
     }
 
-    /// Probes instances that are down between the rounds too; nothing is sent while all are well.
+    /// Probes instances that are down more often than the rounds do. Sends nothing while none is down.
     async fn watch_for_returns(&self) {
         let [shortest, longest] = BETWEEN_LOOKS;
         loop {
@@ -104,7 +104,7 @@ impl Health {
         }
     }
 
-    /// Probes every instance now. Probes keep no connections: any runtime may ask.
+    /// Probes every instance now. Probes keep no connections, so this can be called on any runtime.
     pub async fn probe(&self) {
         if let Err(error) = self.balancer.update().await {
             tracing::warn!(%error, "cannot discover the instances");
@@ -135,8 +135,8 @@ impl BackgroundService for Health {
     }
 }
 
-/// The instance at a backend's address. Looked up each time: an extension of the backend would go stale when two names
-/// exchange their addresses, since backends are compared by address alone.
+/// Returns the instance at a backend's address. It is looked up each time: backends are compared by address alone, so
+/// an extension of the backend would go stale when two names exchange their addresses.
 fn at(registry: &Registry, backend: &Backend) -> Option<InstanceId> {
     let address = backend.addr.as_inet()?;
     registry.ids().find(|id| registry.address(*id) == Some(*address))
@@ -166,7 +166,7 @@ impl ServiceDiscovery for Discovery {
     }
 }
 
-/// A prepared probe, and what it was prepared for: an instance's revision, and the time limit.
+/// A prepared probe, with the instance's revision and the time limit it was built for.
 type Prepared = ((u64, Duration), Arc<HttpHealthCheck>);
 
 /// One prepared probe per instance.
@@ -227,8 +227,8 @@ fn probe(registry: &Registry, id: InstanceId, timeout: Duration) -> Result<HttpH
 
 #[async_trait]
 impl HealthCheck for Probes {
-    /// Probes once, and once more at once if that fails: a hung server is noticed within one round, and one lost packet
-    /// does not count.
+    /// Probes once, and immediately once more if that fails: a hung server is detected within one round, and one lost
+    /// packet does not count.
     async fn check(&self, target: &Backend) -> Result<()> {
         let Some(id) = at(&self.registry, target) else { return Ok(()) };
         let first = self.probe(id, target).await;

@@ -1,7 +1,7 @@
-//! What listens at an instance's address, for a person who checks a configuration.
+//! What listens at an instance's address, for a person checking a configuration.
 //!
-//! It tells a Chroma server from another web server, and TLS from plain HTTP. It changes nothing there, and decides
-//! nothing for an edge that serves: probes and inspection do.
+//! It tells a Chroma server from another web server, and TLS from plain HTTP. It changes nothing on the server, and
+//! decides nothing for a serving edge: probes and inspection do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ use super::url::Tls;
 use crate::ids::InstanceId;
 
 const HEARTBEAT: &str = "/api/v2/heartbeat";
-/// What Chroma's heartbeat answers with.
+/// The key in Chroma's heartbeat answer.
 const HEARTBEAT_KEY: &str = "nanosecond heartbeat";
 
 /// What was found at an instance's address.
@@ -31,20 +31,20 @@ const HEARTBEAT_KEY: &str = "nanosecond heartbeat";
 pub enum Found {
     /// A Chroma server that answers its heartbeat.
     Chroma,
-    /// A web server, but no Chroma, or a gateway without one behind it.
+    /// A web server that is not Chroma, or a gateway without Chroma behind it.
     OtherServer { status: u16, server: Option<String> },
-    /// The configured URL is http, and TLS is spoken there.
+    /// The configured URL is http, but the server speaks TLS.
     SpeaksTls,
-    /// The configured URL is https, and plain HTTP is spoken there.
+    /// The configured URL is https, but the server speaks plain HTTP.
     SpeaksPlainHttp,
     /// No answer, for this reason.
     Unreachable(String),
 }
 
-/// Asks once, within about twice `limit`.
+/// Identifies the server with one request, within about twice `limit`.
 ///
 /// # Errors
-/// When the instance's CA file cannot be used.
+/// The instance's CA file cannot be used.
 pub async fn identify(options: &InstanceOptions, limit: Duration) -> Result<Found, SetupError> {
     const ONLY: InstanceId = InstanceId(0);
     let timeouts = Timeouts { connect: limit, read: limit, ..Timeouts::default() };
@@ -87,7 +87,7 @@ enum Spoken {
     Unknown,
 }
 
-/// What answers a plain HTTP request there.
+/// Finds out what the server speaks, from its answer to a plain HTTP request.
 async fn spoken_at(address: SocketAddr) -> Spoken {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
@@ -102,10 +102,10 @@ async fn spoken_at(address: SocketAddr) -> Spoken {
 
 fn spoken(answer: &[u8]) -> Spoken {
     match answer {
-        // A TLS alert, of any version 3.x: the request was no greeting.
+        // A TLS alert, of any version 3.x: the server expected a handshake.
         [0x15, 0x03, ..] => Spoken::Tls,
         _ if !answer.starts_with(b"HTTP/") => Spoken::Unknown,
-        // As nginx and others answer plain HTTP on a TLS port.
+        // nginx and others answer this way to plain HTTP on a TLS port.
         _ if answer.starts_with(b"HTTP/1.1 400") && contains(answer, b"HTTPS") => Spoken::Tls,
         _ => Spoken::PlainHttp,
     }

@@ -1,6 +1,6 @@
-//! An answer whose header has come: its body is read piece by piece, as fast as somebody takes it.
+//! An answer whose header has arrived. Its body is read piece by piece, as fast as the reader takes it.
 //!
-//! It decides when a body is given up. Whether to read all of it, and what it means, its reader decides.
+//! It decides when to give up on a body. The reader decides whether to read all of it, and what it means.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use super::sent::SendError;
 use super::words::in_words;
 use crate::ids::InstanceId;
 
-/// An answer that is coming in. Dropping it closes its connection.
+/// An answer being received. Dropping it closes its connection.
 pub struct Incoming {
     session: HttpSession,
-    /// How its connection was opened, if it may be kept afterwards: the instance took the whole request.
+    /// How its connection was opened, if the connection may be kept: only if the instance took the whole request.
     kept: Option<Arc<HttpPeer>>,
     _under_way: InFlight,
 }
@@ -37,7 +37,7 @@ pub struct Unanswered {
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Nothing came within the time.
+    /// Nothing came within the time limit.
     Silence,
     Other,
 }
@@ -58,12 +58,12 @@ impl Incoming {
         self.session.get_status().unwrap_or_default()
     }
 
-    /// The header as it came, hop-by-hop fields included.
+    /// The header as received, including hop-by-hop fields.
     pub fn headers(&self) -> Option<&HeaderMap> {
         self.session.resp_header().map(|header| &header.headers)
     }
 
-    /// The fields of its header that go on to the client; the length of a body is for whoever sends it to say.
+    /// Returns the header fields that go on to the client. The sender of the body sets its length.
     pub fn end_to_end(&self) -> HeaderMap {
         let Some(all) = self.headers() else { return HeaderMap::new() };
         let mut headers = HeaderMap::with_capacity(all.len() + 2);
@@ -71,26 +71,26 @@ impl Incoming {
         headers
     }
 
-    /// The answer with its whole body.
+    /// Returns the answer with this body as its whole body.
     pub fn answer(&self, body: Bytes) -> Answer {
         Answer { status: self.status().as_u16(), headers: self.end_to_end(), body }
     }
 
-    /// The length of its body in bytes, if that was announced.
+    /// Returns the announced length of its body in bytes, if any.
     pub fn announced(&self) -> Option<usize> {
         self.headers().and_then(announced)
     }
 
-    /// Whether all of its body has been read.
+    /// Returns whether the whole body has been read.
     pub fn is_done(&mut self) -> bool {
         self.session.is_body_done()
     }
 
-    /// The next piece of its body; `None` at its end. For reading on while the client has seen nothing: it is given up
-    /// after so long, and at once when the instance has gone since it had the generation `since`.
+    /// Returns the next piece of the body; `None` at its end. For reading while the client has received nothing. The
+    /// read is given up after `within`, and at once if the instance has gone away since the generation `since`.
     ///
     /// # Errors
-    /// The rest will not come.
+    /// The rest will not arrive.
     pub async fn piece(
         &mut self,
         registry: &Registry,
@@ -110,10 +110,11 @@ impl Incoming {
         }
     }
 
-    /// As [`Incoming::piece`], for a client that has a part: it gets no other answer, so only silence ends it.
+    /// Like [`Incoming::piece`], for a client that has received a part. No other answer can replace this one, so only
+    /// silence ends it.
     ///
     /// # Errors
-    /// The rest will not come.
+    /// The rest will not arrive.
     pub async fn next(&mut self, within: Duration) -> Result<Option<&[u8]>, SendError> {
         match tokio::time::timeout(within, self.session.read_body_ref()).await {
             Ok(piece) => piece.map_err(|error| in_doubt(&error)),
@@ -121,14 +122,14 @@ impl Incoming {
         }
     }
 
-    /// The connection, if another request may be sent over it.
+    /// Returns the connection, if another request may be sent over it.
     pub(super) fn into_kept(mut self) -> Option<(HttpSession, Arc<HttpPeer>)> {
         let done = self.session.is_body_done();
         self.kept.take().filter(|_| done).map(|peer| (self.session, peer))
     }
 }
 
-/// The length that a header announces.
+/// Returns the length announced in a header.
 pub(super) fn announced(headers: &HeaderMap) -> Option<usize> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
 }

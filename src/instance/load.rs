@@ -1,4 +1,4 @@
-//! What is under way at one instance, and whether it had more than one thing to do when it died.
+//! How many requests are under way at one instance, and whether there was more than one when it died.
 //!
 //! It counts. The rules of `order/` decide which entry to blame for a death.
 
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use super::traffic::Traffic;
 use crate::clock;
 
-/// At a death all connections break at once, and the first to ask must see the others that are still counted as
-/// well as those that have just been noticed.
+/// When an instance dies, all its connections break at once. The first caller to check must count requests that are
+/// still under way as well as those that have just ended.
 const AT_ONCE: Duration = Duration::from_millis(250);
-/// No moment at all.
+/// Stands for no moment at all.
 const NEVER: u64 = u64::MAX;
 
 /// Whether an instance had one request under way, or several.
@@ -22,7 +22,7 @@ pub enum Flights {
     Several,
 }
 
-/// A request under way to an instance: counted until dropped.
+/// A request under way to an instance, counted until it is dropped.
 #[derive(Debug)]
 #[must_use]
 pub struct InFlight(Arc<Load>);
@@ -41,7 +41,7 @@ pub(super) struct Load {
     count: AtomicUsize,
     traffic: Traffic,
     begun: Instant,
-    /// When last more than one was under way, in milliseconds since `begun`.
+    /// The last time more than one was under way, in milliseconds since `begun`.
     shared: AtomicU64,
 }
 
@@ -59,7 +59,7 @@ impl Load {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// One more, until the guard is dropped.
+    /// Counts one more request until the guard is dropped.
     pub fn enter(self: &Arc<Self>) -> InFlight {
         if self.count.fetch_add(1, Ordering::Relaxed) > 0 {
             self.note_shared();
@@ -71,7 +71,7 @@ impl Load {
         &self.traffic
     }
 
-    /// Asked right after a request has ended: whether it was alone.
+    /// Returns whether a request that has just ended was alone.
     pub fn flights(&self) -> Flights {
         let shared = self.shared.load(Ordering::Relaxed);
         let recently = shared != NEVER && self.millis().saturating_sub(shared) <= AT_ONCE.as_millis() as u64;

@@ -1,7 +1,7 @@
-//! A request to an instance and its answer, whole.
+//! A whole request to an instance, and its whole answer.
 //!
-//! Framing and connection headers belong to this room: whatever a caller puts there is replaced, so that an instance never
-//! sees chunked bodies, `Expect`, or another host's name, and a client never sees the instance's own framing.
+//! This room sets framing and connection headers and replaces any that a caller sets. So an instance never sees chunked
+//! bodies, `Expect`, or another host's name, and a client never sees the instance's own framing.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use pingora::ErrorType;
 use pingora::http::RequestHeader;
 
-/// A request, whole: it can be sent again as it is.
+/// A whole request, which can be sent again as it is.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
     pub method: Method,
@@ -20,11 +20,11 @@ pub struct Outgoing {
     pub body: Bytes,
 }
 
-/// An instance's answer, whole.
+/// An instance's whole answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    /// Without hop-by-hop headers, those named by `Connection`, and Content-Length: `body` is what there is.
+    /// Without hop-by-hop headers, those named by `Connection`, and Content-Length: the length of `body` counts.
     pub headers: HeaderMap,
     pub body: Bytes,
 }
@@ -40,30 +40,30 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONTENT_LENGTH,
 ];
 
-/// No server and no library here takes a longer path and query, in bytes.
+/// The longest path and query, in bytes, that any server or library here takes.
 pub const LONGEST_PATH: usize = 65_534;
 
 impl Outgoing {
-    /// Without a body.
+    /// A GET request without a body.
     pub fn get(path: String) -> Outgoing {
         Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }
     }
 
-    /// With a body that is JSON.
+    /// A request with a JSON body.
     pub fn json(method: Method, path: String, body: impl Into<Bytes>) -> Outgoing {
         let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
         Outgoing { method, path, headers, body: body.into() }
     }
 
-    /// The header as it is sent to the instance with this `Host`.
+    /// Returns the header as it is sent to the instance with this `Host`.
     pub(super) fn header(&self, host: &str) -> pingora::Result<RequestHeader> {
         self.header_at(&self.path, host)
     }
 
-    /// The header as it is sent to the instance with this `Host` for this path and query.
+    /// Returns the header as it is sent to the instance with this `Host`, for this path and query.
     pub(super) fn header_at(&self, path: &str, host: &str) -> pingora::Result<RequestHeader> {
         if path.len() > LONGEST_PATH {
-            // Without the path: it is a client's, and the error is logged.
+            // The error does not contain the path: it comes from a client, and the error is logged.
             return pingora::Error::e_explain(ErrorType::InvalidHTTPHeader, "the path is too long");
         }
         let size = Some(self.headers.len() + 4);
@@ -92,7 +92,7 @@ impl Answer {
     }
 }
 
-/// The fields that go from one end to the other: without those of one connection, and without Content-Length.
+/// Returns the end-to-end header fields: without hop-by-hop fields and without Content-Length.
 pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
     let named = named_by_connection(headers);
     headers.iter().filter(move |(name, _)| !HOP_BY_HOP.contains(name) && !named.contains(name))

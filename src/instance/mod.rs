@@ -1,8 +1,8 @@
-//! One Chroma server as the edge sees it: where it is, whether it lives, and how a request gets there.
+//! One Chroma server as the edge sees it: its address, whether it is alive, and how a request gets there.
 //!
 //! This room decides an instance's phase (from probes and real traffic), builds the one [`HttpPeer`] that every
-//! connection uses, and tells "nothing was sent" from "outcome unknown". It does not decide what is sent, nor
-//! what an answer means: `chroma/` classifies, `order/` decides, and the executor reports what it saw through
+//! connection uses, and tells "nothing was sent" from "outcome unknown". It does not decide what is sent or what an
+//! answer means: `chroma/` classifies, `order/` decides, and the executor reports its observations through
 //! [`Registry::observe`].
 //!
 //! [`HttpPeer`]: pingora::upstreams::peer::HttpPeer

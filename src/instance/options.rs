@@ -1,4 +1,4 @@
-//! The configuration of instances: `config/` reads these types from the file, this room uses them.
+//! The configuration of instances: `config/` reads these types from the file, and this room uses them.
 //!
 //! It decides no limits and no spelling: `config/` does.
 
@@ -25,30 +25,30 @@ pub struct InstanceOptions {
     pub headers: UpstreamHeaders,
 }
 
-/// How two ends of TLS know each other. All files are PEM.
+/// How the two ends of a TLS connection authenticate each other. All files are PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trust {
-    /// The authorities that may sign the server's certificate; the system's where absent.
+    /// The authorities that may sign the server's certificate; absent, the system's.
     pub ca_file: Option<PathBuf>,
-    /// What the edge shows the server of itself.
+    /// The certificate that the edge presents to the server.
     pub own: Option<OwnCertificate>,
-    /// What the files held when the configuration was read.
+    /// A digest of the files when the configuration was read.
     pub contents: Contents,
 }
 
 impl Trust {
-    /// Whether nothing is read from files.
+    /// Returns whether nothing is read from files.
     pub fn is_default(&self) -> bool {
         *self == Trust::default()
     }
 }
 
-/// A digest of files: whether they are the same ones still.
+/// A digest of files, to detect that they have changed.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Contents([u8; 32]);
 
 impl Contents {
-    /// Of these files, in this order.
+    /// Computes the digest of these files, in this order.
     pub fn of<F: AsRef<[u8]>>(files: &[F]) -> Contents {
         let mut digest = Sha256::new();
         for file in files {
@@ -66,38 +66,38 @@ impl fmt::Debug for Contents {
     }
 }
 
-/// The edge's own certificate, with those that signed it, and its key.
+/// The edge's own certificate with its chain, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnCertificate {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
 }
 
-/// Headers that a server, or a proxy in front of it, asks for. Their values are shown nowhere.
+/// Headers that a server, or a proxy in front of it, requires. Their values are never shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamHeaders(Arc<[(HeaderName, HeaderValue)]>);
 
 impl UpstreamHeaders {
-    /// These headers; each value is marked as sensitive.
+    /// Marks each value as sensitive.
     pub fn new(mut headers: Vec<(HeaderName, HeaderValue)>) -> UpstreamHeaders {
         headers.iter_mut().for_each(|(_, value)| value.set_sensitive(true));
         UpstreamHeaders(headers.into())
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each of them.
+    /// Iterates over the headers.
     pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
         self.0.iter()
     }
 
-    /// Puts them into a request, in place of what is there under these names.
+    /// Puts the headers into a request, replacing any with the same names.
     ///
     /// # Errors
-    /// Never, for headers that are ones.
+    /// Never, if the headers are valid.
     pub(crate) fn put(&self, request: &mut RequestHeader) -> pingora::Result<()> {
         for (name, _) in self.0.iter() {
             request.remove_header(name);
@@ -114,9 +114,9 @@ impl UpstreamHeaders {
 pub struct Timeouts {
     /// TCP and TLS together.
     pub connect: Duration,
-    /// One attempt of a write, from its first byte to the whole answer; the lanes pass it to the client.
+    /// One attempt of a write, from its first byte to the whole answer. The lanes pass it to the client.
     pub attempt: Duration,
-    /// Between two reads, and for one write of the whole body, of a request that is passed through.
+    /// For a request that is passed through: between two reads, and for one write of the whole body.
     pub read: Duration,
     /// How long an unused connection is kept.
     pub idle: Duration,
@@ -133,21 +133,21 @@ impl Default for Timeouts {
     }
 }
 
-/// How it is known whether instances are well.
+/// How the health of instances is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthOptions {
     /// From the start of one round of probes to the next.
     pub interval: Duration,
     /// One whole probe: connect, request, answer.
     pub timeout: Duration,
-    /// Failed probes in a row that make an instance Down. A failed probe is repeated once, at once.
+    /// Failed probes in a row that make an instance Down. A failed probe is immediately repeated once.
     pub failures: u32,
     /// When reads avoid an instance whose probes are green.
     pub reads: BreakerRules,
 }
 
 impl HealthOptions {
-    /// After this time without an answer, an instance that is not Down is slow, not hung.
+    /// Returns the time after which an unanswering instance that is still not Down counts as slow, not hung.
     pub fn verdict_within(&self) -> Duration {
         let rounds = self.failures.div_ceil(2);
         self.interval * rounds + self.timeout * 2 + Duration::from_millis(200)

@@ -1,14 +1,14 @@
-//! How long an instance's last outages took: from its departure until real traffic went there again.
+//! How long an instance's recent outages took: from its departure until real traffic went to it again.
 //!
 //! Pure: the clock is passed in. Kept in memory only.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// Outages that are remembered.
+/// The most outages that are remembered.
 const KEPT: usize = 7;
 
-/// An instance's last outages.
+/// An instance's recent outages.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outages {
     since: Option<Instant>,
@@ -16,12 +16,12 @@ pub(super) struct Outages {
 }
 
 impl Outages {
-    /// It went away. If it goes away again before it was admitted, that is the same outage.
+    /// Records that it went away. Going away again before it is admitted belongs to the same outage.
     pub fn begins(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }
 
-    /// Real traffic goes there.
+    /// Records that real traffic goes to it.
     pub fn ends(&mut self, now: Instant) {
         let Some(since) = self.since.take() else { return };
         if self.lengths.len() >= KEPT {
@@ -30,7 +30,7 @@ impl Outages {
         self.lengths.push_back(now.saturating_duration_since(since));
     }
 
-    /// The middle one of those that are remembered: one long night changes little. `None`: there was none.
+    /// Returns the median of the remembered outages, so that one long night changes little; `None` if there were none.
     pub fn typical(&self) -> Option<Duration> {
         let mut sorted: Vec<_> = self.lengths.iter().copied().collect();
         sorted.sort_unstable();

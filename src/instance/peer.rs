@@ -1,7 +1,7 @@
-//! The one place that says how to connect to an instance: address, TLS and whom it trusts, timeouts.
+//! The one place that defines how to connect to an instance: address, TLS and trust, timeouts.
 //!
-//! Pingora's own connections (for reads that it passes through), the client and the probes all use the peer that this file
-//! builds, so that "reachable" means the same to each of them.
+//! Pingora's own connections (for reads that it passes through), the client and the probes all use the peer built here,
+//! so "reachable" means the same to each of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub struct SetupError {
     pub mistake: FileMistake,
 }
 
-/// Everything of an instance's peer but its address, which may have to be resolved first.
+/// Builds an instance's peer, complete except for its address, which may have to be resolved first.
 pub(super) fn template(options: &InstanceOptions, timeouts: &Timeouts) -> Result<HttpPeer, SetupError> {
     let tls = options.url.tls() == Tls::Yes;
     let placeholder = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.url.port());
@@ -36,8 +36,8 @@ pub(super) fn template(options: &InstanceOptions, timeouts: &Timeouts) -> Result
     settings.idle_timeout = Some(timeouts.idle);
     settings.alpn = ALPN::H1;
     settings.tcp_keepalive = Some(keepalive(timeouts.attempt));
-    // An abandoned request must not go on arriving: with the default linger the kernel delivers what is still in
-    // its buffers after the close, and a server that was merely stopped then finds a whole request to execute.
+    // An abandoned request must stop arriving. With the default linger the kernel delivers the rest of its buffers
+    // after the close, and a server that was merely stopped would find a whole request to execute.
     settings.upstream_tcp_sock_tweak_hook = Some(Arc::new(|socket| {
         if let Err(error) = socket.set_zero_linger() {
             tracing::debug!(%error, "cannot set the linger time");
@@ -54,8 +54,8 @@ pub(super) fn template(options: &InstanceOptions, timeouts: &Timeouts) -> Result
     Ok(peer)
 }
 
-/// A connection whose other end is gone without a word (a dropped route, a firewall's lost state) is found out after about
-/// the time of one attempt, though new ones to the same instance may well succeed and the probes be green.
+/// A connection whose other end vanished silently (a dropped route, a firewall's lost state) is detected after about
+/// the time of one attempt. Meanwhile new connections to the same instance may well succeed and its probes stay green.
 fn keepalive(attempt: Duration) -> TcpKeepalive {
     let whole = |part: Duration| Duration::from_secs(part.as_secs().max(1));
     TcpKeepalive {

@@ -1,12 +1,12 @@
 //! The rules by which an instance's phase follows from observations.
 //!
-//! Pure: the caller passes the time. It decides when an instance is usable. The registry decides who observes (probes, the
-//! client, the lanes) and who is notified (logs, waiting attempts). A green heartbeat alone proves little: Chroma
-//! answers it even when every write fails.
+//! Pure: the caller passes the time. It decides when an instance is usable. The registry decides whose observations
+//! count (probes, the client, the lanes) and what is notified (logs, waiting attempts). A green heartbeat alone proves
+//! little: Chroma answers it even when every write fails.
 
 use std::time::{Duration, Instant};
 
-/// How an instance stands, as far as sending to it is concerned.
+/// An instance's state, as far as sending to it is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// Not probed yet.
@@ -15,15 +15,15 @@ pub enum Phase {
     Up,
     /// Usable, but something went unanswered: others are preferred.
     Suspect,
-    /// Gone: nothing is sent.
+    /// Gone: nothing is sent to it.
     Down,
-    /// Probes are green again, or for the first time, but it has not been inspected yet: it may be blank, rolled back or
-    /// behind. Only that inspection is sent.
+    /// Probes are green again, or for the first time, but it has not been inspected yet: it may be blank, rolled back
+    /// or behind. Only the inspection is sent to it.
     Returned,
 }
 
 impl Phase {
-    /// The name that is logged and shown.
+    /// The name used in logs and pages.
     pub const fn as_str(self) -> &'static str {
         match self {
             Phase::Unknown => "unknown",
@@ -34,13 +34,13 @@ impl Phase {
         }
     }
 
-    /// Whether real traffic may go there.
+    /// Returns whether real traffic may go to the instance.
     pub const fn usable(self) -> bool {
         matches!(self, Phase::Up | Phase::Suspect)
     }
 }
 
-/// Something seen of an instance.
+/// Something observed of an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Observation {
     /// A probe was answered.
@@ -49,24 +49,24 @@ pub enum Observation {
     ProbeFailed,
     /// It refused a connection: no process listens there.
     Refused,
-    /// A request got no answer: timeout, reset, or no connection.
+    /// A request got no answer: timeout, reset or no connection.
     Unanswered,
     /// An answer that shows a dead write path behind a green heartbeat.
     Broken,
     /// A definite answer to real traffic: applied, or rejected.
     Answered,
-    /// Another server answers there, or one with other data.
+    /// A different server answers at its address, or one with other data.
     Replaced,
 }
 
-/// How much it takes.
+/// The thresholds for a change of phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Failed probes in a row that make it Down.
     pub failures: u32,
     /// Broken answers in a row that make it Down.
     pub broken: u32,
-    /// How long it is then held down at first, although probes are green; doubles each time...
+    /// How long it is then held down at first, even if probes are green; doubles each time...
     pub hold: Duration,
     /// ... up to this.
     pub hold_most: Duration,
@@ -79,19 +79,19 @@ impl Rules {
     }
 }
 
-/// A phase and what the rules remember beside it.
+/// A phase, with the counters that the rules need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Condition {
     phase: Phase,
     failures: u32,
     broken: u32,
-    /// How often in a row it was held down for broken answers, without a definite answer in between.
+    /// How many times in a row it was held down for broken answers, without a definite answer in between.
     holds: u32,
     held_until: Option<Instant>,
 }
 
 impl Condition {
-    /// Before the first probe.
+    /// The condition before the first probe.
     pub const fn new() -> Self {
         Condition { phase: Phase::Unknown, failures: 0, broken: 0, holds: 0, held_until: None }
     }
@@ -101,13 +101,13 @@ impl Condition {
         self.phase
     }
 
-    /// The condition after this observation at this moment.
+    /// Returns the condition after this observation at this moment.
     #[must_use]
     pub fn after(self, seen: Observation, now: Instant, rules: &Rules) -> Self {
         match seen {
             Observation::ProbeOk => self.probed(now),
             Observation::ProbeFailed => self.probe_failed(rules),
-            // The process is gone, and with it whatever it was held down for: the next one starts afresh.
+            // The process is gone, and with it the reason for any hold: the next process starts afresh.
             Observation::Refused | Observation::Replaced => Condition { held_until: None, ..self.down() },
             Observation::Unanswered => self.suspected(),
             Observation::Broken => self.found_broken(now, rules),
@@ -115,7 +115,7 @@ impl Condition {
         }
     }
 
-    /// The condition after an inspection found nothing against sending: Returned becomes Up, nothing else changes.
+    /// Returns the condition after an inspection found nothing against sending: Returned becomes Up; nothing else changes.
     #[must_use]
     pub fn admitted(self) -> Self {
         if self.phase == Phase::Returned { Condition { phase: Phase::Up, ..self } } else { self }
@@ -147,7 +147,7 @@ impl Condition {
     }
 
     fn found_broken(self, now: Instant, rules: &Rules) -> Self {
-        // A late answer to a request from before it went down says nothing new.
+        // A late answer to a request from before it went down is no news.
         if self.phase == Phase::Down {
             return self;
         }

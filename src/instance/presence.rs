@@ -1,36 +1,36 @@
-//! What the log says of an instance that goes away and comes back: each departure, while they are rare; once a minute
-//! while it stays away, or goes away again and again; and when that is over.
+//! What the log says of an instance that goes away and returns: each departure, while they are rare; one line a minute
+//! while it stays away or keeps going away; and a line when that is over.
 //!
-//! Pure: the clock is passed in. It decides which line is due, never what it says.
+//! Pure: the clock is passed in. It decides which line is due, not what the line says.
 
 use std::time::Instant;
 
 use crate::lasting::{Due, Lasted, Lasting};
 
-/// So many departures in a row are told of one by one.
+/// How many departures in a row are logged one by one.
 const ONE_BY_ONE: u32 = 3;
 
-/// What is due.
+/// The line that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Nothing,
     Down,
-    /// It is down again, or still.
+    /// It is down again, or still down.
     StillDown(Lasted),
     Returned,
     Up,
-    /// It went away again and again, and has stayed for a while now.
+    /// It kept going away, and has now stayed up for a while.
     UpForGood(Lasted),
 }
 
-/// Whether an instance is there, as far as the log has told.
+/// Whether the instance is up, according to the latest log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Told {
     Up,
     Down,
 }
 
-/// One instance's coming and going.
+/// One instance's departures and returns.
 #[derive(Clone, Debug)]
 pub(super) struct Presence {
     away: Lasting,
@@ -39,12 +39,12 @@ pub(super) struct Presence {
 }
 
 impl Presence {
-    /// Nobody has been told that it is there.
+    /// No line has reported the instance up.
     pub const fn new() -> Presence {
         Presence { away: Lasting::new(), departures: 0, told: Told::Down }
     }
 
-    /// It went away.
+    /// Records that the instance went away.
     pub fn left(&mut self, now: Instant) -> Line {
         self.departures = self.departures.saturating_add(1);
         let line = match self.away.seen(now) {
@@ -59,7 +59,7 @@ impl Presence {
         line
     }
 
-    /// It was looked for, and is still away.
+    /// Records that a probe found it still away.
     pub fn missed(&mut self, now: Instant) -> Line {
         match self.away.seen(now) {
             Due::StillLasts(lasted) => {
@@ -70,7 +70,7 @@ impl Presence {
         }
     }
 
-    /// It answers, and is to be inspected.
+    /// Records that it answers and will be inspected.
     pub fn returned(&self) -> Line {
         match self.told {
             Told::Down => Line::Returned,
@@ -78,16 +78,16 @@ impl Presence {
         }
     }
 
-    /// Real traffic goes there.
+    /// Records that real traffic goes to it.
     pub fn came(&mut self) -> Line {
-        // The last of many departures is not told of; it is when the instance has stayed.
+        // The last of many departures is not logged. The line that the instance has stayed up is.
         match std::mem::replace(&mut self.told, Told::Up) {
             Told::Down => Line::Up,
             Told::Up => Line::Nothing,
         }
     }
 
-    /// It is there, and answers.
+    /// Records that it is up and answers.
     pub fn stays(&mut self, now: Instant) -> Line {
         if !self.away.is_quiet(now) {
             return Line::Nothing;

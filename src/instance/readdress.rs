@@ -1,6 +1,6 @@
-//! What a reload of the configuration changes: where instances are, and the time limits towards them.
+//! What a configuration reload changes: the addresses of instances, and the time limits for them.
 //!
-//! It decides nothing: that nothing is changed before everything was checked is the caller's.
+//! It decides nothing. The caller makes sure that nothing is changed before everything is checked.
 
 use super::options::{HealthOptions, InstanceOptions, Timeouts};
 use super::peer::{self, SetupError};
@@ -9,15 +9,15 @@ use super::registry::Registry;
 use crate::ids::InstanceId;
 
 impl Registry {
-    /// Whether connections could be made as these options say. Reads their files.
+    /// Returns `Ok` if connections can be made with these options. Reads their files.
     ///
     /// # Errors
-    /// Why not.
+    /// A file cannot be used.
     pub fn could_connect(&self, options: &InstanceOptions) -> Result<(), SetupError> {
         peer::template(options, &self.timeouts()).map(drop)
     }
 
-    /// The instance is here from now on. Whatever answers there is inspected before anything else is sent.
+    /// Moves the instance to another address. The server there is inspected before anything else is sent to it.
     ///
     /// # Errors
     /// A file cannot be read; nothing has changed.
@@ -27,7 +27,8 @@ impl Registry {
         Ok(())
     }
 
-    /// These time limits count from now on, for requests that begin then, and what its files hold now, for connections.
+    /// Applies these time limits to requests that begin from now on, and the current contents of the instances' files
+    /// to new connections.
     ///
     /// # Errors
     /// A file can no longer be read; the instance keeps what it had.
@@ -46,7 +47,7 @@ impl Registry {
         self.ids().map(limit).fold(Ok(()), Result::and)
     }
 
-    /// Changes with whatever a connection to the instance depends on.
+    /// Changes with everything a connection to the instance depends on.
     pub(super) fn revision(&self, id: InstanceId) -> u64 {
         self.state(id).revision
     }

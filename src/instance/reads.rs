@@ -1,9 +1,9 @@
-//! One instance's breaker, and what is shown of it. The rules are [`Breaker`]'s.
+//! One instance's breaker, and what is shown of it. The rules are in [`Breaker`].
 
 use super::breaker::{Breaker, BreakerRules, BreakerState, Change};
 use crate::clock::{self, Timestamp};
 
-/// An instance's breaker, and what is shown of it.
+/// An instance's breaker, with the numbers that are shown.
 #[derive(Debug)]
 pub(super) struct Reads {
     pub breaker: Breaker,
@@ -16,7 +16,7 @@ impl Reads {
         Reads { breaker: Breaker::new(rules, clock::now()), since: Timestamp::now(), opened: 0 }
     }
 
-    /// What is shown.
+    /// Returns what is shown.
     pub const fn report(&self) -> BreakerReport {
         BreakerReport { state: self.breaker.state(), since: self.since, opened: self.opened }
     }
@@ -29,11 +29,11 @@ impl Reads {
     }
 }
 
-/// Whether reads go to an instance, and since when that is.
+/// Whether reads go to an instance, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerReport {
     pub state: BreakerState,
     pub since: Timestamp,
-    /// How often it has opened since the edge began, not counting that it opened again.
+    /// How often it has opened since the edge started. Opening again after a failed trial does not count.
     pub opened: u64,
 }

@@ -1,7 +1,7 @@
 //! All instances and what is known of each: phase, address, requests in flight, last error.
 //!
-//! Shared by every runtime of the process; locks are held for a few instructions and never across an await. It
-//! decides nothing by itself: [`Condition`] has the rules, probes, client and lanes bring the observations.
+//! Shared by every runtime of the process. Locks are held for a few instructions and never across an await. It decides
+//! nothing by itself: [`Condition`] has the rules, and probes, client and lanes supply the observations.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,15 +23,15 @@ use crate::clock::{self, Timestamp};
 use crate::current::Current;
 use crate::ids::{InstanceId, InstanceName};
 
-/// How many times an instance has returned or was replaced: an inspection holds for the return during which it was made, and no other.
+/// How many times an instance has returned or been replaced. An inspection is valid only for the generation it was made in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
-/// What became of an [`Registry::admit`].
+/// The outcome of [`Registry::admit`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     Admitted,
-    /// It went away, or came back again, since it was inspected.
+    /// The instance went away, or returned again, since it was inspected.
     Superseded,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Instance {
 pub(super) struct State {
     pub(super) options: InstanceOptions,
     url: Arc<InstanceUrl>,
-    /// Changes with whatever a connection to it depends on.
+    /// Changes with everything a connection to it depends on.
     pub(super) revision: u64,
     condition: Condition,
     since: Timestamp,
@@ -66,7 +66,7 @@ pub(super) struct State {
 }
 
 impl Registry {
-    /// The registry of these instances, none of them probed yet. Reads their files.
+    /// Creates the registry of these instances, none of them probed yet. Reads their files.
     pub fn new(
         instances: Vec<InstanceOptions>,
         timeouts: Timeouts,
@@ -92,7 +92,7 @@ impl Registry {
         self.ids().map(|id| self.name(id).clone()).collect()
     }
 
-    /// The instance of this name.
+    /// The instance with this name.
     pub fn id_of(&self, name: &str) -> Option<InstanceId> {
         self.ids().find(|id| self.name(*id).as_str() == name)
     }
@@ -102,7 +102,7 @@ impl Registry {
         &self.instance(id).name
     }
 
-    /// What is sent with every request to it.
+    /// The headers sent with every request to it.
     pub fn headers(&self, id: InstanceId) -> UpstreamHeaders {
         self.state(id).options.headers.clone()
     }
@@ -122,12 +122,12 @@ impl Registry {
         *self.health.get()
     }
 
-    /// Its phase now.
+    /// Its current phase.
     pub fn phase(&self, id: InstanceId) -> Phase {
         self.state(id).condition.phase()
     }
 
-    /// Whether real traffic may go there now: Up or Suspect.
+    /// Returns whether real traffic may go to it now: Up or Suspect.
     pub fn usable(&self, id: InstanceId) -> bool {
         self.phase(id).usable()
     }
@@ -137,32 +137,32 @@ impl Registry {
         self.state(id).since
     }
 
-    /// The last thing that went wrong there, for people.
+    /// Its latest error, for people.
     pub fn last_error(&self, id: InstanceId) -> Option<String> {
         self.state(id).last_error.clone()
     }
 
-    /// How many times it has returned, the first time it was found alive included, or was found to be replaced.
+    /// Returns how many times it has returned, including the first time it was found alive, or was found to be replaced.
     pub fn generation(&self, id: InstanceId) -> Generation {
         self.state(id).generation
     }
 
-    /// How long its last outages typically took; `None` if it has not been away since this edge was started.
+    /// Returns how long its recent outages typically took; `None` if it has not been away since this edge started.
     pub fn typical_outage(&self, id: InstanceId) -> Option<Duration> {
         self.state(id).outages.typical()
     }
 
-    /// Requests under way there.
+    /// The number of requests under way to it.
     pub fn in_flight(&self, id: InstanceId) -> usize {
         self.instance(id).load.count()
     }
 
-    /// Counts one more request under way there, until the guard is dropped.
+    /// Counts one more request under way to it, until the guard is dropped.
     pub fn enter(&self, id: InstanceId) -> InFlight {
         self.instance(id).load.enter()
     }
 
-    /// Whether a request that has just ended there, because the instance died, was the only one.
+    /// Returns whether a request that has just ended because the instance died was the only one.
     pub fn flights(&self, id: InstanceId) -> Flights {
         self.instance(id).load.flights()
     }
@@ -172,29 +172,29 @@ impl Registry {
         self.state(id).address
     }
 
-    /// How to connect to it, with every timeout set; `None` while its name is not resolved. Connections are pooled per
-    /// generation: one from before it went away is never used after it returned.
+    /// Returns how to connect to it, with every timeout set; `None` while its name is not resolved. Connections are
+    /// pooled per generation: one opened before it went away is never used after it returned.
     pub fn peer(&self, id: InstanceId) -> Option<Arc<HttpPeer>> {
         let state = self.state(id);
         state.address.map(|_| Arc::clone(&state.peer))
     }
 
-    /// How to connect to it, the address to be filled in.
+    /// Returns how to connect to it, with the address still to be filled in.
     pub(super) fn template(&self, id: InstanceId) -> HttpPeer {
         self.state(id).peer.as_ref().clone()
     }
 
-    /// Takes note of something seen of the instance.
+    /// Records an observation of the instance.
     pub fn observe(&self, id: InstanceId, seen: Observation) {
         self.note(id, seen, None);
     }
 
-    /// Takes note of something that went wrong there, with the reason that people will be shown.
+    /// Records a failure of the instance, with the reason to show to people.
     pub fn observe_because(&self, id: InstanceId, seen: Observation, reason: &str) {
         self.note(id, seen, Some(reason));
     }
 
-    /// Lets real traffic go to an instance that was inspected after it had returned for the `inspected` time.
+    /// Lets real traffic go to an instance that was inspected in the generation `inspected`.
     pub fn admit(&self, id: InstanceId, inspected: Generation) -> Admission {
         let state = self.state(id);
         if state.generation != inspected || state.condition.phase() != Phase::Returned {
@@ -205,13 +205,13 @@ impl Registry {
         Admission::Admitted
     }
 
-    /// Resolves as soon as the instance is Down; at once if it is.
+    /// Resolves as soon as the instance is Down; at once if it is Down already.
     pub fn departed(&self, id: InstanceId) -> impl Future<Output = ()> + Send + '_ {
-        // Down and back again between two looks is a departure too.
+        // Going down and returning between two checks counts as a departure too.
         self.departed_since(id, self.generation(id))
     }
 
-    /// Resolves as soon as the instance is Down, or has been since it had this generation.
+    /// Resolves as soon as the instance is Down, or has been Down since this generation.
     pub async fn departed_since(&self, id: InstanceId, generation: Generation) {
         let mut changes = self.changes.subscribe();
         while self.phase(id) != Phase::Down && self.generation(id) == generation {
@@ -221,12 +221,12 @@ impl Registry {
         }
     }
 
-    /// Ticks at each change of any instance's phase.
+    /// Returns a receiver that changes whenever the phase of any instance changes.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
-    /// The instance listens here: its name was resolved to this.
+    /// Records the address that the instance's name was resolved to.
     pub(super) fn located(&self, id: InstanceId, address: SocketAddr) {
         let mut state = self.state(id);
         state.address = Some(address);
@@ -249,7 +249,7 @@ impl Registry {
         }
         let condition = state.condition.after(seen, clock::now(), &rules);
         if seen == Observation::Replaced {
-            // What it has said may have been said by the other server.
+            // Earlier answers may have come from the other server.
             state.begin_generation();
         }
         self.change(id, state, condition);
@@ -262,7 +262,7 @@ impl Registry {
         let line = match (before, after) {
             (Phase::Down, Phase::Down) => state.presence.missed(now),
             (_, Phase::Down) => state.presence.left(now),
-            // For the first time: nobody was told that it is down.
+            // First contact: no log line has reported it down.
             (Phase::Unknown, Phase::Returned) => Line::Nothing,
             (Phase::Down, Phase::Returned) => state.presence.returned(),
             (Phase::Returned, Phase::Up) => state.presence.came(),
@@ -306,11 +306,11 @@ impl Registry {
                 let (seconds, times) = (lasted.time.as_secs(), lasted.times);
                 tracing::warn!(%instance, reason, seconds, times, "instance is still down, or down again");
             }
-            Line::Returned => tracing::info!(%instance, "instance has returned and is to be inspected"),
+            Line::Returned => tracing::info!(%instance, "instance has returned and will be inspected"),
             Line::Up => tracing::info!(%instance, "instance is up"),
             Line::UpForGood(lasted) => {
                 let (seconds, times) = (lasted.time.as_secs(), lasted.times);
-                tracing::info!(%instance, seconds, times, "instance no longer goes down again and again");
+                tracing::info!(%instance, seconds, times, "instance has stopped going down repeatedly");
             }
         }
     }
@@ -322,7 +322,7 @@ impl State {
         Arc::make_mut(&mut self.peer).group_key = self.generation.0;
     }
 
-    /// Connects as these options say from now on.
+    /// Applies these options to connections opened from now on.
     pub(super) fn configure(&mut self, options: InstanceOptions, timeouts: &Timeouts) -> Result<(), SetupError> {
         if options.url != self.options.url {
             self.address = options.url.literal();

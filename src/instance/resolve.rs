@@ -1,7 +1,7 @@
 //! From an instance's configured host to its address.
 //!
-//! Names are resolved at the start, and again only for an instance that is not well: a name service that is down
-//! must not disturb an instance that is up. A literal address is never looked up.
+//! Names are resolved at the start, and again only for an instance that is not well: a failing name service must not
+//! disturb an instance that is up. A literal address is never looked up.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use super::phase::{Observation, Phase};
 use super::registry::Registry;
 
-/// Looks up every instance that needs it, all at once and at most `limit` long, and tells the registry.
+/// Looks up every instance that needs it, all at once and within `limit`, and updates the registry.
 pub(super) async fn resolve(registry: &Registry, limit: Duration) {
     let mut lookups = JoinSet::new();
     for id in registry.ids() {
@@ -26,7 +26,7 @@ pub(super) async fn resolve(registry: &Registry, limit: Duration) {
         let Ok((id, result)) = finished else { continue };
         match result {
             Ok(found) => registry.located(id, choose(&found, registry.address(id), registry.phase(id))),
-            // The address it had may still be right: the probes will tell.
+            // The known address may still be right: the probes will tell.
             Err(reason) if registry.address(id).is_some() => {
                 tracing::debug!(reason, "cannot resolve the host: keeping the known address")
             }
@@ -51,8 +51,8 @@ async fn look_up(host: String, port: u16, limit: Duration) -> Result<Vec<SocketA
     if found.is_empty() { Err(format!("{host} has no address")) } else { Ok(found) }
 }
 
-/// The address it has, as long as it has it; the next one when nothing answers there (a name may stand for an
-/// IPv4 and an IPv6 address while the server listens on one of them).
+/// Returns the current address as long as it is among those found, or the next one if nothing answers there: a name may
+/// stand for an IPv4 and an IPv6 address while the server listens on only one of them.
 fn choose(found: &[SocketAddr], current: Option<SocketAddr>, phase: Phase) -> SocketAddr {
     let place = current.and_then(|current| found.iter().position(|address| *address == current));
     match place {

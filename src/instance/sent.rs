@@ -1,4 +1,4 @@
-//! What a request needs to be sent, and what is known of one that got no answer.
+//! What a request needs in order to be sent, and what is known of one that got no answer.
 
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ pub enum SendError {
     /// The instance cannot have received the whole request, and never will.
     #[error("not sent: {reason}")]
     NotSent { reason: String, refused: Refused },
-    /// It may have been executed, or not, or it may still be.
+    /// It may have been executed, may still be, or may never be.
     #[error("in doubt: {reason}")]
     InDoubt { reason: String },
-    /// It was answered, with more than the caller reads: a read, which can be asked in parts. This says nothing against the instance.
+    /// The answer was longer than the caller reads. Only for reads, which can be repeated in parts. This says nothing
+    /// against the instance.
     #[error("an answer longer than {most} bytes")]
     TooLong { most: usize },
     /// The write's lease had ended. This says nothing about the instance.
@@ -29,7 +30,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    /// The kind of it in one word.
+    /// Returns the kind of error in one word.
     pub const fn as_word(&self) -> &'static str {
         match self {
             SendError::NotSent { .. } => "not_sent",
@@ -45,7 +46,7 @@ impl SendError {
 pub enum Sent {
     /// Nothing at all.
     Nothing,
-    /// Not all of it; the rest never will be, since the connection is closed.
+    /// Not all of it. The rest never will be, since the connection is closed.
     Part,
     /// Perhaps all of it, and perhaps after the lease.
     Whole,
@@ -61,20 +62,20 @@ impl std::fmt::Display for Sent {
     }
 }
 
-/// How long a request is waited for. It always ends at once when its connection or its instance is gone.
+/// How long a request is waited for. The wait always ends at once when the connection or the instance is gone.
 #[derive(Clone, Copy)]
 pub struct Wait<'a> {
-    /// Until it is handed over whole. From then on until its answer, unless that is still worth waiting for.
+    /// Until the request is handed over whole; afterwards, until its answer, unless the answer is still worth waiting for.
     pub attempt: Duration,
-    /// Until its answer, whatever it is worth.
+    /// Until the answer, in any case.
     pub answer: Duration,
-    /// Whether the answer is still worth waiting for, given the time since the start. Asked from `attempt` on, again and
-    /// again.
+    /// Returns whether the answer is still worth waiting for, given the time since the start. Called repeatedly from
+    /// `attempt` on.
     pub worth: &'a (dyn Fn(Duration) -> bool + Send + Sync),
 }
 
 impl Wait<'_> {
-    /// What is left of it after this time.
+    /// Returns what is left of the wait after this time.
     pub(super) fn after(self, elapsed: Duration) -> Self {
         let left = |time: Duration| time.saturating_sub(elapsed);
         Wait { attempt: left(self.attempt), answer: left(self.answer), worth: self.worth }
@@ -91,14 +92,14 @@ fn no_longer(_: Duration) -> bool {
     false
 }
 
-/// What a request needs to be sent.
+/// What a request needs in order to be sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Licence<'a> {
-    /// Nothing: it changes nothing.
+    /// Nothing: the request changes nothing.
     NotNeeded,
-    /// The lease, to its last byte.
+    /// The lease, up to the last byte.
     Lease(&'a Sending<'a>),
-    /// A lease that lasts for so many questions.
+    /// A lease that lasts for this many checks.
     #[cfg(test)]
     Questions(&'a std::sync::atomic::AtomicUsize),
 }

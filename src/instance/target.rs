@@ -1,7 +1,7 @@
-//! An address outside that the edge posts to: a webhook, a collector of traces. The same connections, TLS and authorities as
-//! for instances.
+//! An outside address that the edge posts to: a webhook, or a trace collector. Uses the same connections, TLS and
+//! authorities as for instances.
 //!
-//! One post at a time, on a connection of its own: posts are rare, and the receiver may be slow.
+//! One post at a time, each on its own connection: posts are rare, and the receiver may be slow.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,10 +20,11 @@ use super::peer::{self, SetupError};
 use super::url::{InstanceUrl, Tls, UrlError};
 use crate::ids::InstanceName;
 
-/// More of an answer is of no interest.
+/// The most of an answer that is read.
 const ANSWER: usize = 64 * 1024;
 
-/// Where a post goes: `http://host[:port]/path` or `https://...`. Shown without its path and query, which may hold a secret.
+/// Where a post goes: `http://host[:port]/path` or `https://...`. Displayed without its path and query, which may hold
+/// a secret.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TargetUrl {
     server: InstanceUrl,
@@ -31,10 +32,10 @@ pub struct TargetUrl {
 }
 
 impl TargetUrl {
-    /// Reads an absolute URL without user and password.
+    /// Parses an absolute URL without user and password.
     ///
     /// # Errors
-    /// What is wrong with it, without repeating it.
+    /// The text is not such a URL. The error explains why without repeating the text.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let text = text.trim();
         let uri: Uri = text.parse().map_err(|error| UrlError::Malformed(format!("{error}")))?;
@@ -45,7 +46,7 @@ impl TargetUrl {
         Ok(TargetUrl { server, path })
     }
 
-    /// The same address with this path behind its own, unless it ends so.
+    /// Returns the same address with this path appended, unless it already ends with it.
     #[must_use]
     pub fn with_path_end(mut self, end: &str) -> Self {
         let path = self.path.trim_end_matches('/');
@@ -55,7 +56,7 @@ impl TargetUrl {
         self
     }
 
-    /// Whether it is https.
+    /// Returns whether it is https.
     pub fn tls(&self) -> Tls {
         self.server.tls()
     }
@@ -82,10 +83,10 @@ pub struct Target {
 }
 
 impl Target {
-    /// An address, what it is called in messages, and the file of the authority that vouches for it, where the system does not.
+    /// Creates a target with a name for messages, its address, and a CA file if the system's authorities do not cover it.
     ///
     /// # Errors
-    /// When that file cannot be used.
+    /// The CA file cannot be used.
     pub fn new(name: &str, url: TargetUrl, ca_file: Option<PathBuf>) -> Result<Target, SetupError> {
         let options = InstanceOptions {
             name: InstanceName::new(name),
@@ -100,7 +101,7 @@ impl Target {
     /// Posts the body and returns the status of the answer.
     ///
     /// # Errors
-    /// Why there was no answer within the time limit; whether the post arrived is then unknown.
+    /// There was no answer within the time limit. Whether the post arrived is then unknown.
     pub async fn post(
         &self,
         headers: Vec<(HeaderName, HeaderValue)>,

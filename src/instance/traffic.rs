@@ -1,4 +1,4 @@
-//! How the requests to one instance have ended since the edge began, and when it was last probed: numbers for operators.
+//! How the requests to one instance have ended since the edge started, and when it was last probed: numbers for operators.
 //!
 //! It decides nothing. Probes are not counted as requests.
 
@@ -6,26 +6,26 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
 
-/// No moment at all.
+/// Stands for no moment at all.
 const NEVER: i64 = i64::MIN;
 
-/// How a request ended that was sent to an instance.
+/// How a request to an instance ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// With an answer that blames nothing on the instance: any status below 500.
+    /// With an answer that does not blame the instance: any status below 500.
     Answered,
     /// Without an answer, or with one of 500 and above.
     Failed,
 }
 
 impl Ended {
-    /// With an answer of this status.
+    /// The end of a request whose answer has this status.
     pub const fn with(status: u16) -> Ended {
         if status < 500 { Ended::Answered } else { Ended::Failed }
     }
 }
 
-/// Whether a request went over a connection that had served another before.
+/// Whether a request went over a connection that had served an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pooled {
     Hit,
@@ -48,11 +48,11 @@ pub struct Traffic {
 pub struct TrafficNumbers {
     /// Requests that have ended, other than probes.
     pub requests: u64,
-    /// Of these, those that were answered with a status below 500.
+    /// Those of them that were answered with a status below 500.
     pub answered: u64,
-    /// Connections that were taken from the pool.
+    /// Connections taken from the pool.
     pub hits: u64,
-    /// Connections that were opened.
+    /// Connections opened.
     pub misses: u64,
 }
 
@@ -71,7 +71,7 @@ impl Default for Traffic {
 }
 
 impl Traffic {
-    /// The numbers now. What has been answered is never more than what was asked.
+    /// Returns the current numbers. `answered` is never more than `requests`.
     pub fn numbers(&self) -> TrafficNumbers {
         let answered = self.answered.load(Ordering::Acquire);
         TrafficNumbers {
@@ -82,18 +82,18 @@ impl Traffic {
         }
     }
 
-    /// When it was last probed; `None` before the first probe.
+    /// Returns when it was last probed; `None` before the first probe.
     pub fn last_probe(&self) -> Option<Timestamp> {
         let millis = self.probed.load(Ordering::Relaxed);
         (millis != NEVER).then(|| Timestamp::from_millis(millis))
     }
 
-    /// How many probes have failed since the last one that did not.
+    /// Returns how many probes have failed since the last successful one.
     pub fn failed_probes(&self) -> u64 {
         self.failed_probes.load(Ordering::Relaxed)
     }
 
-    /// A connection is there for a request.
+    /// Records that a request has a connection.
     pub fn connected(&self, pooled: Pooled) {
         match pooled {
             Pooled::Hit => self.hits.fetch_add(1, Ordering::Relaxed),
@@ -101,7 +101,7 @@ impl Traffic {
         };
     }
 
-    /// A request has ended.
+    /// Records that a request has ended.
     pub fn ended(&self, how: Ended) {
         self.requests.fetch_add(1, Ordering::Release);
         if how == Ended::Answered {

@@ -1,7 +1,7 @@
 //! An instance's URL: scheme, host and port, and nothing else.
 //!
-//! It decides what the edge accepts as the address of a Chroma server. A path, a query or a password in it would
-//! be silently lost on their way to the server, so they are refused here.
+//! It decides what the edge accepts as the address of a Chroma server. A path, a query or a password would be silently
+//! lost on the way to the server, so they are refused here.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ pub enum UrlError {
     TlsNotBuilt,
 }
 
-/// Whether an instance is spoken to in TLS.
+/// Whether connections to an instance use TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Tls {
     Yes,
@@ -39,7 +39,7 @@ pub struct InstanceUrl {
 }
 
 impl InstanceUrl {
-    /// Reads `http://host[:port][/]` or `https://host[:port][/]`; without a port it is the scheme's (80, 443).
+    /// Parses `http://host[:port][/]` or `https://host[:port][/]`. Without a port, the scheme's default (80, 443) applies.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let uri: Uri = text.trim().parse().map_err(|error| UrlError::Malformed(format!("{error}")))?;
         let tls = match uri.scheme_str() {
@@ -65,28 +65,28 @@ impl InstanceUrl {
         Ok(InstanceUrl { tls, host, port })
     }
 
-    /// Whether it is https.
+    /// Returns whether it is https.
     pub fn tls(&self) -> Tls {
         self.tls
     }
 
-    /// The host, without brackets: also the name that a TLS certificate must carry.
+    /// The host, without brackets. A TLS certificate must carry this name.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port, the scheme's own where none was written.
+    /// The port, or the scheme's default if none was written.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// The value of the `Host` header: the port is left out where it is the scheme's own.
+    /// The value of the `Host` header. The port is omitted if it is the scheme's default.
     pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         if self.port == default_port(self.tls) { host } else { format!("{host}:{}", self.port) }
     }
 
-    /// The address, where the host is a literal one and no name has to be resolved.
+    /// The address, if the host is a literal one and no name must be resolved.
     pub fn literal(&self) -> Option<SocketAddr> {
         self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
     }

@@ -1,11 +1,11 @@
-//! What a person reads of a connection that failed. Pingora's own text names each of its steps, with the address in every one;
-//! pages cut it off before they come to the cause.
+//! How a failed connection is described to people. Pingora's own text names each of its steps, with the address in
+//! every one, and pages cut it off before they get to the cause.
 //!
-//! It decides nothing: whether a request was sent is the client's to say.
+//! It decides nothing: the client decides whether a request was sent.
 
 use pingora::{BError, Error, ErrorType};
 
-/// The failure in words, with the system's or those of TLS if they say more.
+/// Describes the failure, adding the system's or TLS's own text if it says more.
 pub(super) fn in_words(error: &Error) -> String {
     let innermost = innermost(error);
     let (what, more) = match &innermost.etype {
@@ -22,19 +22,19 @@ pub(super) fn in_words(error: &Error) -> String {
         ErrorType::ConnectionClosed => ("the connection was closed", cause(innermost)),
         ErrorType::ReadError => ("the connection broke before the answer", cause(innermost)),
         ErrorType::WriteError => ("the connection broke before the whole request was sent", cause(innermost)),
-        // Pingora's own words, without the spaces of what they leave out.
+        // Pingora's own text, without the extra spaces of the parts it leaves out.
         _ => return error.to_string().split_whitespace().collect::<Vec<_>>().join(" "),
     };
     more.map_or_else(|| what.to_owned(), |more| format!("{what}: {more}"))
 }
 
-/// The one that the others are about.
+/// Returns the innermost error, which the outer ones wrap.
 fn innermost(error: &Error) -> &Error {
     let within = error.cause.as_ref().and_then(|cause| cause.downcast_ref::<BError>());
     within.map_or(error, |within| innermost(within))
 }
 
-/// What the system said. Pingora puts this end's address there where it said nothing.
+/// Returns the system's text. If there is none, Pingora puts this end's address there.
 fn cause(error: &Error) -> Option<String> {
     let cause = error.cause.as_ref()?.to_string();
     (!cause.starts_with("local address")).then_some(cause)
@@ -46,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    /// As Pingora's connectors wrap it.
+    /// Wraps an error the way Pingora's connectors do.
     fn wrapped(kind: ErrorType, cause: io::Error) -> String {
         let error = Error::because(kind, "Fail to connect to 127.0.0.1:1", cause);
         in_words(&error.more_context("Fail to connect to addr: 127.0.0.1:1, scheme: HTTP, sni: 127.0.0.1"))

@@ -1,7 +1,7 @@
-//! What is asked about transactions by those who watch them: filters, pages, counts.
+//! Queries about transactions, for operators and clients that watch them: filters, pages, counts.
 //!
-//! A store answers from what it holds. Counts are kept with what they count, or taken from an index; how is the
-//! store's own affair.
+//! A store answers them from its own data. Counts are kept up to date with the transactions they count, or read from an
+//! index; the store decides how.
 
 #![allow(clippy::single_range_in_vec_init, reason = "one range of time among several is meant")]
 
@@ -11,11 +11,11 @@ use crate::clock::Timestamp;
 use crate::ids::Seq;
 use crate::order::Kind;
 
-/// Milliseconds in the unit by which stores count transactions.
+/// Milliseconds in an hour, the unit by which stores count transactions.
 pub(super) const HOUR: i64 = 3_600_000;
 
 impl OperationType {
-    /// The name that is shown: the kind's, but for a delete with a limit, which is a delete.
+    /// Returns the name that is shown: the kind's name, except that a limited delete is shown as a delete.
     pub fn as_str(self) -> &'static str {
         match self {
             OperationType::Write(Kind::DeleteLimited) => Kind::Delete.name(),
@@ -24,13 +24,13 @@ impl OperationType {
         }
     }
 
-    /// Everything that is shown by this name; empty if nothing is.
+    /// Returns all operations that are shown by this name.
     pub fn shown_as(text: &str) -> Vec<OperationType> {
         let writes = Kind::NAMES.iter().map(|(kind, _)| OperationType::Write(*kind));
         writes.chain([OperationType::Application]).filter(|operation| operation.as_str() == text).collect()
     }
 
-    /// The name that is stored.
+    /// Returns the name that is stored.
     pub(super) fn stored(self) -> &'static str {
         match self {
             OperationType::Write(kind) => kind.name(),
@@ -38,7 +38,7 @@ impl OperationType {
         }
     }
 
-    /// The operation with this stored name.
+    /// Returns the operation with this stored name.
     pub(super) fn from_stored(text: &str) -> Result<OperationType, super::names::UnknownName> {
         if text == APPLICATION {
             return Ok(OperationType::Application);
@@ -48,7 +48,7 @@ impl OperationType {
 }
 
 impl ApplicationReport {
-    /// The status it reports, of an operation whose attempts so far met a timing gap or did not.
+    /// Returns the status of the operation after this report; `so_far` is whether earlier attempts met a timing gap.
     pub const fn status(&self, so_far: TimingGap) -> Status {
         match (self, so_far) {
             (ApplicationReport::Done { .. }, TimingGap::Yes) => Status::Recovered,
@@ -58,7 +58,7 @@ impl ApplicationReport {
         }
     }
 
-    /// Whether the attempt met a timing gap.
+    /// Returns whether the attempt met a timing gap.
     pub(super) const fn timing_gap(&self) -> TimingGap {
         match self {
             ApplicationReport::Done { .. } => TimingGap::No,
@@ -66,7 +66,7 @@ impl ApplicationReport {
         }
     }
 
-    /// Why the attempt failed.
+    /// Returns why the attempt failed.
     pub fn reason(&self) -> Option<&str> {
         match self {
             ApplicationReport::Done { .. } => None,
@@ -74,7 +74,7 @@ impl ApplicationReport {
         }
     }
 
-    /// What it came to.
+    /// Returns the operation's answer, if it is done.
     pub const fn answer(&self) -> Option<&StoredAnswer> {
         match self {
             ApplicationReport::Done { answer } => Some(answer),
@@ -83,10 +83,10 @@ impl ApplicationReport {
     }
 }
 
-/// Which transactions are meant. An empty list restricts nothing.
+/// Selects transactions. An empty list restricts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Whose transactions: those of the principal of this name.
+    /// Only transactions of the principal of this name.
     pub principal: Option<String>,
     pub session: Option<String>,
     pub statuses: Vec<Status>,
@@ -98,34 +98,35 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// The stored names of the operations.
+    /// Returns the stored names of the operations.
     pub(super) fn kinds(&self) -> Vec<&'static str> {
         self.operations.iter().map(|operation| operation.stored()).collect()
     }
 
-    /// Milliseconds since 1970; the ends of `i64` where there is no bound.
+    /// Returns the range in milliseconds since 1970. A missing bound is the minimum or maximum of `i64`.
     pub(super) fn range(&self) -> std::ops::Range<i64> {
         self.since.map_or(i64::MIN, Timestamp::millis)..self.until.map_or(i64::MAX, Timestamp::millis)
     }
 }
 
-/// The stored names of statuses.
+/// Returns the stored names of the statuses.
 pub(super) fn status_names(statuses: &[Status]) -> Vec<&'static str> {
     statuses.iter().map(|status| status.name()).collect()
 }
 
-/// Where a page ended: newest first, those of one moment by position.
+/// The position where a page ended. The order is newest first, and by position for transactions created at the same
+/// moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditCursor {
     pub created_at: Timestamp,
     pub seq: Seq,
 }
 
-/// A page that is asked for.
+/// A request for one page.
 #[derive(Clone, Debug)]
 pub struct AuditQuery {
     pub filter: Filter,
-    /// After this position; `None`: from the newest.
+    /// Start after this position. `None` starts with the newest.
     pub after: Option<AuditCursor>,
     /// At least 1.
     pub limit: u32,
@@ -134,9 +135,9 @@ pub struct AuditQuery {
 /// A page of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditPage {
-    /// Newest first. Answers without their bodies.
+    /// Newest first. Answers come without their bodies.
     pub transactions: Vec<TransactionRow>,
-    /// Where the next page begins; `None`: there is none.
+    /// Where the next page begins, or `None` if there is none.
     pub next: Option<AuditCursor>,
     /// Every status, in the order of [`Status::ALL`].
     pub counts: Vec<(Status, u64)>,
@@ -146,13 +147,13 @@ pub struct AuditPage {
 #[derive(Clone, Debug)]
 pub struct Details {
     pub transaction: TransactionRow,
-    /// How far instances are in the transaction's lane; one without a row has not begun.
+    /// How far instances are in the transaction's lane. An instance without a row has not begun.
     pub progress: Vec<ProgressRow>,
-    /// What an application's operation was journaled with.
+    /// The data that an application's operation was journaled with.
     pub application_data: Option<bytes::Bytes>,
 }
 
-/// What there is of one status.
+/// Totals of the transactions of one status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatusSummary {
     pub status: Status,
@@ -160,15 +161,15 @@ pub struct StatusSummary {
     pub timing_gaps: u64,
     pub oldest: Option<Timestamp>,
     pub newest: Option<Timestamp>,
-    /// Retries of all of them together.
+    /// The sum of their retries.
     pub retries: u64,
-    /// How many of them are completed, and how long that took, all together.
+    /// How many of them are completed, and in `completion_millis` the sum of the time that took.
     pub completed: u64,
     pub completion_millis: u64,
 }
 
 impl StatusSummary {
-    /// Nothing of this status.
+    /// Returns a summary without transactions.
     pub const fn none(status: Status) -> Self {
         StatusSummary {
             status,
@@ -183,7 +184,7 @@ impl StatusSummary {
     }
 }
 
-/// What there is of one status since a moment.
+/// Transactions of one status since a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecentStatus {
     pub status: Status,
@@ -191,7 +192,7 @@ pub struct RecentStatus {
     pub latest: Option<Timestamp>,
 }
 
-/// What happened lately.
+/// Counts of recent transactions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recent {
     /// In the order of [`Status::ALL`].
@@ -199,20 +200,20 @@ pub struct Recent {
     pub timing_gaps: u64,
 }
 
-/// The whole hours within a range of time, and the ranges that are left at its ends: what is counted by the hour, and
-/// what is counted one by one.
+/// A range of time, split into the whole hours in it and the ranges left at its ends. Transactions are counted by the
+/// hour in the former, and one by one in the latter.
 pub(super) struct Hours {
-    /// From this hour, up to but without that one.
+    /// In hours since 1970; the end is exclusive.
     pub whole: std::ops::Range<i64>,
-    /// From this millisecond, up to but without that one.
+    /// In milliseconds since 1970; the end is exclusive.
     pub rest: Vec<std::ops::Range<i64>>,
 }
 
 impl Hours {
-    /// The hours of a filter's range.
+    /// Splits the range of a filter.
     pub(super) fn of(filter: &Filter) -> Hours {
         let std::ops::Range { start: since, end: until } = filter.range();
-        // The unbounded ends have no part of an hour.
+        // An unbounded end has no partial hour.
         let first =
             if since == i64::MIN { i64::MIN } else { since.div_euclid(HOUR) + i64::from(since.rem_euclid(HOUR) > 0) };
         let last = if until == i64::MAX { i64::MAX } else { until.div_euclid(HOUR) };

@@ -1,8 +1,8 @@
-//! How bodies are stored: as they are, or compressed with zstd where that is smaller.
+//! How bodies are stored: as they are, or compressed with zstd if that is smaller.
 //!
-//! The same for both stores. Which bodies are compressed is decided here, by the configuration; what was stored is read
-//! back whatever the configuration says now. Damaged bytes are an error, never a panic, and never more memory than the
-//! largest body takes.
+//! Both stores use this. The configuration decides which new bodies are compressed; stored ones can be read whatever
+//! the configuration is now. Damaged bytes are an error, never a panic, and never take more memory than the largest
+//! body.
 
 use std::borrow::Cow;
 use std::io::Read;
@@ -17,7 +17,7 @@ pub enum Compression {
     Zstd,
 }
 
-/// How a stored body is to be read.
+/// The encoding of a stored body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     Plain,
@@ -39,16 +39,17 @@ pub(super) enum Damaged {
     TooLong,
 }
 
-/// Below this a frame's header eats what is gained.
+/// Bodies shorter than this are not compressed: the frame's header would cost what is gained.
 const WORTH_BYTES: usize = 1024;
 /// Fast, and within a few percent of the best for vectors and JSON.
 const LEVEL: i32 = 3;
-/// The largest body that the configuration lets in (`limits.body_bytes`).
+/// The largest body that the configuration allows (`limits.body_bytes`).
 const MOST_BYTES: u64 = 1 << 30;
-/// Frames that ask for a larger window are not ours: the decoder would have to hold it.
+/// The largest window a frame may need. Larger ones were not written by the edge, and the decoder would have to hold
+/// the whole window in memory.
 const WINDOW_LOG: u32 = 27;
 
-/// The body as it is to be stored.
+/// Returns the body in the form in which it is stored.
 pub(super) fn pack(body: &[u8], compression: Compression) -> Packed<'_> {
     if compression == Compression::Zstd
         && body.len() >= WORTH_BYTES
@@ -60,10 +61,10 @@ pub(super) fn pack(body: &[u8], compression: Compression) -> Packed<'_> {
     Packed { bytes: Cow::Borrowed(body), encoding: Stored::Plain }
 }
 
-/// The body as it was received.
+/// Returns the body as it was received.
 ///
 /// # Errors
-/// When the bytes are not what [`pack`] made.
+/// If the bytes are not what [`pack`] made.
 pub(super) fn unpack(stored: Vec<u8>, encoding: Stored) -> Result<Bytes, Damaged> {
     match encoding {
         Stored::Plain => Ok(stored.into()),
@@ -71,7 +72,7 @@ pub(super) fn unpack(stored: Vec<u8>, encoding: Stored) -> Result<Bytes, Damaged
     }
 }
 
-/// The memory grows with what comes out, not with what the frame claims.
+/// Decompresses at most `most` bytes. Memory grows with the output, not with the size that the frame claims.
 fn unpack_within(stored: &[u8], most: u64) -> Result<Bytes, Damaged> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(stored)?;
     decoder.window_log_max(WINDOW_LOG)?;

@@ -1,30 +1,30 @@
 //! Events: the changes of transactions that streams and the webhook deliver, in the order in which they became durable.
 //!
-//! A transaction has at most two: that its client was answered "pending" (FAILED with a timing gap), and how it ended.
-//! A store numbers them in the commit that makes the change, so that a number is a position in one order that survives
-//! everything the journal survives. `events/` decides who receives them, and how.
+//! A transaction has at most two: its client was answered "pending" (FAILED with a timing gap), and it ended. A store
+//! numbers an event in the commit that makes the change. The number is its position in one order, which is as durable
+//! as the journal itself. `events/` decides who receives events, and how.
 
 use std::fmt;
 
 use super::{Status, TransactionRow};
 use crate::ids::TransactionId;
 
-/// An event's position in the order of all events. Numbers only grow; not every number is used.
+/// An event's position in the order of all events. Numbers only grow, and some are never used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(u64);
 
 impl EventId {
     /// Before every event.
     pub const FIRST: EventId = EventId(0);
-    /// Behind every event there can be.
+    /// After every possible event.
     pub const END: EventId = EventId(i64::MAX.cast_unsigned());
 
-    /// The event with this number.
+    /// Returns the event with this number.
     pub const fn new(number: u64) -> Self {
         EventId(number)
     }
 
-    /// Its number.
+    /// Returns the event's number.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -36,11 +36,11 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Whose events are meant.
+/// Which events are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EventScope {
     All,
-    /// Of the writes that named this session.
+    /// Events of the writes that named this session.
     Session(String),
     Transaction(TransactionId),
 }
@@ -49,21 +49,21 @@ pub enum EventScope {
 #[derive(Clone, Debug)]
 pub struct EventRow {
     pub event: EventId,
-    /// The status that the transaction came to: FAILED, or a final one.
+    /// The status that the transaction had reached: FAILED, or a final one.
     pub status: Status,
-    /// The transaction as it is now, which may be later than the event; its answer without the body.
+    /// The transaction as it is now, which may be later than the event, with its answer but without the answer's body.
     pub transaction: TransactionRow,
 }
 
-/// Some events, and what there is around them, all of one moment.
+/// A page of events, with the bounds of the whole order, all read at the same moment.
 #[derive(Clone, Debug)]
 pub struct EventPage {
     /// In their order.
     pub events: Vec<EventRow>,
-    /// The last number given out, to whatever scope.
+    /// The last number given to an event of any scope.
     pub last: EventId,
-    /// At or below it events may be missing: retention has removed some.
+    /// At or below this, events may be missing, because retention has removed some.
     pub forgotten: EventId,
-    /// How far [`super::Fact::Delivered`] has come; `None`: nothing was ever delivered.
+    /// How far [`super::Fact::Delivered`] has come, or `None` if nothing was ever delivered.
     pub delivered: Option<EventId>,
 }

@@ -1,7 +1,7 @@
 //! Who may write to the journal: one edge at a time, and what one edge leaves for the next.
 //!
-//! A store says who holds it and for how long; it refuses the commits of everyone else. When to claim it, to renew it
-//! and to give up is decided by the room that starts the edge.
+//! A store reports which edge holds the journal and for how long, and refuses the commits of all others. The room that
+//! starts the edge decides when to claim the journal, when to renew the lease, and when to give up.
 
 use std::time::Duration;
 
@@ -10,48 +10,48 @@ use async_trait::async_trait;
 use super::ReadError;
 use crate::ids::{InstanceName, LaneId};
 
-/// How long the journal is held, from the moment before it was asked for.
+/// How long the journal is held, counted from just before the request for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseTerm {
-    /// As long as this process lives: no other can have it.
+    /// As long as this process lives. No other process can take it.
     ForLife,
-    /// This long, unless it is renewed.
+    /// For this long, unless it is renewed.
     For(Duration),
 }
 
 /// Whether a request of the edge that held the journal before may still be on its way to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Predecessor {
-    /// There was none, or it ended in good order, or its process is known to be gone.
+    /// There was no such edge, or it released the journal, or its process is known to be gone.
     Gone,
-    /// Its lease ran out: wait for the settle time before anything is sent.
+    /// Its lease ran out: nothing may be sent until the settle time has passed.
     MayLinger,
 }
 
-/// What came of claiming the journal.
+/// The outcome of claiming the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
     Granted {
         term: LeaseTerm,
         predecessor: Predecessor,
     },
-    /// Another edge, by its own name, holds it.
+    /// Another edge holds it; `by` is that edge's own name.
     Held {
         by: String,
     },
 }
 
-/// Why the journal is not held, or no longer.
+/// Why this edge does not hold the journal, or holds it no longer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LeadershipError {
-    /// The store did not answer, or cannot say now: ask again.
+    /// The store did not answer, or cannot tell now: try again.
     #[error("the journal is unavailable: {0}")]
     Unavailable(String),
-    /// Another edge has it: this one must not send or commit anything more.
+    /// Another edge holds the journal. This edge must not send or commit anything from now on.
     #[error("another edge ({by}) has taken over the journal")]
     Superseded { by: String },
-    /// It cannot be used before an operator has checked it: it lost what it had acknowledged, its schema is newer than
-    /// this binary, or this edge may not log in.
+    /// The journal cannot be used until an operator has checked it: it lost what it had acknowledged, its schema is
+    /// newer than this binary, or this edge may not log in.
     #[error("{0}")]
     Unusable(String),
 }
@@ -60,8 +60,8 @@ pub enum LeadershipError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LateWriteId(pub i64);
 
-/// A request of an earlier edge that ended after its lease: it may have reached the instance behind the later edge's
-/// back, so that the instance's copy is not trusted before it was compared.
+/// A request of an earlier edge that ended after that edge's lease. It may have reached the instance without the later
+/// edge noticing, so the instance's copy is not trusted until it has been compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateWrite {
     pub lane: LaneId,
@@ -71,19 +71,21 @@ pub struct LateWrite {
 /// The right to write to the journal.
 #[async_trait]
 pub trait Leadership: Send + Sync + 'static {
-    /// Takes the journal if no edge holds it, or if its holder's term is over. Asking again while holding it is a renewal.
+    /// Takes the journal if no edge holds it, or if its holder's term is over. Claiming it again while holding it
+    /// renews it.
     async fn claim(&self) -> Result<Claim, LeadershipError>;
 
-    /// Goes on holding it, for another term from now. A term that ran out is renewed too, if no other edge took the journal.
+    /// Renews the lease for another term from now. This also works after the term ran out, if no other edge has taken
+    /// the journal.
     async fn renew(&self) -> Result<LeaseTerm, LeadershipError>;
 
-    /// Leaves word of requests that ended after the lease. The only thing that an edge may still write when another has
-    /// taken over.
+    /// Records requests that ended after the lease. This is the only thing that an edge may still write after another
+    /// one has taken over.
     async fn report_late_writes(&self, late_writes: &[LateWrite]) -> Result<(), ReadError>;
 
-    /// Late writes that earlier edges recorded and none has handled ([`super::Fact::LateWriteHandled`]).
+    /// Returns the late writes that earlier edges recorded and no edge has handled ([`super::Fact::LateWriteHandled`]).
     async fn late_writes(&self) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError>;
 
-    /// Gives the journal back in good order, after the last commit: the next edge need not wait.
+    /// Releases the journal after the last commit, so that the next edge need not wait.
     async fn release(&self);
 }

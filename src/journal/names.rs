@@ -1,7 +1,8 @@
 //! How the journal spells what it stores: one text for each kind, verdict, status, lane and state in a lane.
 //!
-//! One conversion each way, the same for both stores. Reading is fallible: a text this binary does not know is an
-//! error, never a guess and never a panic. The texts are a format: they may be added to, never changed.
+//! There is one conversion in each direction, shared by both stores. Reading is fallible: a text that this binary does
+//! not know is an error, never a guess and never a panic. The texts are a stored format: new ones may be added,
+//! existing ones never change.
 
 use uuid::Uuid;
 
@@ -20,22 +21,22 @@ pub struct UnknownName {
 
 /// A value with one stored spelling.
 pub(super) trait Named: Copy + 'static {
-    /// What it is, for messages.
+    /// What kind of value this is, for messages.
     const WHAT: &'static str;
-    /// Every value with its spelling.
+    /// All values with their spellings.
     const NAMES: &'static [(Self, &'static str)];
 
-    /// The stored spelling.
+    /// Returns the stored spelling.
     fn name(self) -> &'static str;
 
-    /// The value with this spelling.
+    /// Returns the value with this spelling.
     fn named(text: &str) -> Result<Self, UnknownName> {
         let known = Self::NAMES.iter().find(|(_, name)| *name == text);
         known.map(|(value, _)| *value).ok_or_else(|| UnknownName { what: Self::WHAT, text: text.to_owned() })
     }
 }
 
-/// What is stored of a value that most transactions have: nothing, if it is that one.
+/// Returns the name to store, or `None` for the default, which most transactions have.
 pub(super) fn unusual<T: Named + Default + PartialEq>(value: T) -> Option<&'static str> {
     (value != T::default()).then(|| value.name())
 }
@@ -107,10 +108,11 @@ named!(Status, "status", {
 named!(Stored, "encoding of a body", { Plain => "plain", Zstd => "zstd" });
 
 pub(super) const CATALOG: &str = "catalog";
-/// Where a lane stands, for an application's own operations, and a kind: they are in no lane and of no kind.
+/// Stored in the columns for the lane and the kind of an application's own operation, which is in no lane and of no
+/// kind.
 pub(super) const APPLICATION: &str = "application";
 
-/// The lane's stored spelling: `catalog`, or the collection's id.
+/// Returns the lane's stored spelling: `catalog`, or the collection's id.
 pub(super) fn lane_name(lane: LaneId) -> String {
     match lane {
         LaneId::Catalog => CATALOG.to_owned(),
@@ -118,7 +120,7 @@ pub(super) fn lane_name(lane: LaneId) -> String {
     }
 }
 
-/// The lane with this stored spelling.
+/// Returns the lane with this stored spelling.
 pub(super) fn lane_named(text: &str) -> Result<LaneId, UnknownName> {
     if text == CATALOG {
         return Ok(LaneId::Catalog);
@@ -126,7 +128,7 @@ pub(super) fn lane_named(text: &str) -> Result<LaneId, UnknownName> {
     collection_named(text).map(LaneId::Records).map_err(|_| UnknownName { what: "lane", text: text.to_owned() })
 }
 
-/// The collection with this stored spelling.
+/// Returns the collection with this stored spelling.
 pub(super) fn collection_named(text: &str) -> Result<CollectionId, UnknownName> {
     let parsed = Uuid::try_parse(text).map(CollectionId::new);
     parsed.map_err(|_| UnknownName { what: "collection", text: text.to_owned() })

@@ -1,7 +1,7 @@
-//! How far the configured instances are in each lane: what loading starts from and what retention asks (rule R11).
+//! How far the configured instances are in each lane: where loading starts, and what retention must keep (rule R11).
 //!
-//! Pure, and the same for every store. An instance that is not configured counts for nothing. A configured one without a
-//! row has not begun. What a store does with the answers is its own.
+//! Pure, and the same for every store. An instance that is not configured does not count. A configured instance without
+//! a row has not begun. The store decides what to do with the answers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -24,40 +24,42 @@ impl FromIterator<ProgressRow> for LaneProgress {
     }
 }
 
-/// Whose progress in a lane is queried.
+/// Whose progress in a lane counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holders {
-    /// In-step instances; `None` comes back when there is none.
+    /// In-step instances. The result is `None` if there are none.
     InStep,
     /// Every configured instance, diverged or not.
     All,
 }
 
 impl LaneProgress {
-    /// Forgets every other lane.
+    /// Removes all other lanes.
     pub(super) fn retain(&mut self, lanes: &HashSet<LaneId>) {
         self.0.retain(|lane, _| lanes.contains(lane));
     }
 
-    /// The rows, in no order.
+    /// Returns the rows in arbitrary order.
     pub(super) fn into_rows(self) -> Vec<ProgressRow> {
         self.0.into_values().flatten().collect()
     }
 
-    /// Above here the lane's entries are loaded. Nobody in step: rather too many than one too few for an instance that
-    /// comes back in step.
+    /// Returns the position above which the lane's entries are loaded. If no instance is in step, all configured
+    /// instances count: loading too many entries is better than missing one that an instance needs when it is in step
+    /// again.
     pub(super) fn needed_above(&self, lane: LaneId, configured: &[InstanceName]) -> Seq {
         let lowest = self.lowest(lane, configured, Holders::InStep);
         lowest.or_else(|| self.lowest(lane, configured, Holders::All)).unwrap_or(Seq::ZERO)
     }
 
-    /// Up to here the lane may be trimmed; `None`: not at all. `open`: whether the lane takes new entries.
+    /// Returns the position up to which the lane may be trimmed, or `None` if it may not be trimmed at all. `open` is
+    /// whether the lane takes new entries.
     pub(super) fn trimmable(&self, lane: &str, open: bool, configured: &[InstanceName], why: Trimming) -> Option<Seq> {
         if why.is_of_applications() {
             return None;
         }
         if !open {
-            // Its collection is gone: no instance executes these any more, however far it is.
+            // Its collection is gone: no instance will execute these entries, however far it is.
             return Some(Seq::MAX);
         }
         let lane = lane_named(lane).ok()?;
@@ -65,12 +67,12 @@ impl LaneProgress {
         self.lowest(lane, configured, Holders::InStep).filter(|_| enough)
     }
 
-    /// Up to here every configured instance has the lane, diverged or not.
+    /// Returns the position up to which every configured instance has the lane, diverged or not.
     pub(super) fn everywhere(&self, lane: LaneId, configured: &[InstanceName]) -> Option<Seq> {
         self.lowest(lane, configured, Holders::All)
     }
 
-    /// Every configured instance's progress in the lane. What it has there in bytes is for the store to fill in.
+    /// Returns every configured instance's progress in the lane. The store fills in `bytes_through`.
     pub(super) fn held(&self, lane: LaneId, configured: &[InstanceName]) -> Vec<HeldProgress> {
         let place = |instance: &InstanceName| {
             let row = self.row(lane, instance);

@@ -1,9 +1,8 @@
-//! Any read of the journal that failed, with its cause.
+//! A failed read of the journal, with its cause.
 
 use std::error::Error;
 use std::sync::Arc;
 
-/// A read of the journal that did not succeed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot read the journal: {reason}")]
 pub struct ReadError {
@@ -13,17 +12,17 @@ pub struct ReadError {
 }
 
 impl ReadError {
-    /// A failure that no other error caused.
+    /// Creates an error that has no underlying cause.
     pub fn new(reason: impl Into<String>) -> ReadError {
         ReadError { reason: reason.into(), source: None }
     }
 
-    /// A failure that `source` caused, and says itself.
+    /// Creates an error caused by `source`, with the text of `source` as the reason.
     pub fn from_source(source: impl Error + Send + Sync + 'static) -> ReadError {
         ReadError::caused_by(source.to_string(), source)
     }
 
-    /// A failure that `source` caused; `reason` says it in an operator's words.
+    /// Creates an error caused by `source`. `reason` describes it to an operator.
     pub fn caused_by(reason: impl Into<String>, source: impl Error + Send + Sync + 'static) -> ReadError {
         ReadError { reason: reason.into(), source: Some(Arc::new(source)) }
     }

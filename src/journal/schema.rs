@@ -1,10 +1,11 @@
-//! What a store's history of migrations says, beside what this binary would have applied. The same for both stores.
+//! Compares a store's history of migrations with the migrations of this binary. The same for both stores.
 
 use std::collections::BTreeMap;
 
 use refinery::Migration;
 
-/// Migrations that were not applied, or were other ones then. `applied`: name and checksum by version.
+/// Returns one line for each migration that was not applied, or that was a different one when it was applied. `applied`
+/// is name and checksum by version.
 pub(super) fn compare_history(known: &[Migration], applied: &BTreeMap<i64, (String, String)>) -> Vec<String> {
     let mut known: Vec<&Migration> = known.iter().collect();
     known.sort_by_key(|migration| migration.version());

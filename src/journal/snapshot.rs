@@ -1,11 +1,11 @@
-//! What the journal knows at start: enough to restore the board and the catalog.
+//! What the journal holds at start: enough to restore the board and the catalog.
 
 use super::Status;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{AckPolicy, Generation, LaneState, Origin, Profile, RequestClass, Verdict};
 
-/// An entry as the rules need it after a restart.
+/// An entry with what the rules need after a restart.
 #[derive(Clone, Debug)]
 pub struct EntryRow {
     pub seq: Seq,
@@ -15,7 +15,7 @@ pub struct EntryRow {
     pub verdict: Option<Verdict>,
     pub status: Status,
     pub ack_policy: AckPolicy,
-    /// The instance that died while it had it (rule R13).
+    /// The instance that died while it had the entry (rule R13).
     pub suspect_on: Option<InstanceName>,
 }
 
@@ -26,11 +26,11 @@ pub struct ProgressRow {
     pub instance: InstanceName,
     pub through: Seq,
     pub state: LaneState,
-    /// Why it is diverged, for operators; `None` while it is in step.
+    /// Why the instance is diverged, for operators. `None` while it is in step.
     pub reason: Option<String>,
 }
 
-/// A collection of the catalog, deleted ones left out.
+/// A collection of the catalog.
 #[derive(Clone, Debug)]
 pub struct CollectionRow {
     pub collection: CollectionId,
@@ -39,12 +39,12 @@ pub struct CollectionRow {
     pub created: Seq,
     pub origin: Origin,
     pub dimensioned: bool,
-    /// At or after its deletion; `None` while it exists.
+    /// A position at or after the collection's deletion, or `None` while it exists.
     pub deleted: Option<Seq>,
     pub mappings: Vec<(InstanceName, InstanceCollectionId)>,
 }
 
-/// When a collection was created and last changed, as far as the journal has noted it.
+/// When a collection was created and last changed, as far as the journal has recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CollectionTimes {
     pub collection: CollectionId,
@@ -55,23 +55,24 @@ pub struct CollectionTimes {
 /// Everything needed to go on after a restart.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// The journal's own identity, given at its creation.
+    /// The journal's own identity, assigned when it was created.
     pub journal_id: uuid::Uuid,
-    /// The last position given out.
+    /// The last position assigned.
     pub last: Seq,
-    /// Below it nothing is left in the journal, per lane (rule R11).
+    /// The floor of each lane: at or below it, nothing is left in the journal (rule R11).
     pub floors: Vec<(LaneId, Seq)>,
-    /// Entries, by `seq`, above the lowest progress of the `configured` in-step instances in their lane, and every
-    /// entry without a verdict.
+    /// All entries above the lowest progress of the `configured` in-step instances in their lane, and all entries
+    /// without a verdict. Ordered by `seq`.
     pub entries: Vec<EntryRow>,
     pub progress: Vec<ProgressRow>,
-    /// Entries that are quarantined in their lane, and not lifted (rule R13).
+    /// Entries that are quarantined and not lifted, with their lanes (rule R13).
     pub quarantined: Vec<(LaneId, Seq, RequestClass)>,
     /// The last marker that each instance's server is known to carry (rule R16).
     pub marked: Vec<(InstanceName, Generation)>,
     pub tenants: Vec<String>,
     pub databases: Vec<(Scope, uuid::Uuid)>,
     pub collections: Vec<CollectionRow>,
-    /// Deleted collections whose deletion some instance has yet to execute, as far as retention has looked.
+    /// Deleted collections whose deletion may still have to be executed on some instance. Retention removes them once
+    /// every instance has.
     pub departed: Vec<CollectionRow>,
 }

@@ -1,8 +1,8 @@
-//! Which status follows which: the one rule about a transaction's status, the same for every store.
+//! Which status follows which: the only rule about a transaction's status, the same for every store.
 //!
-//! Reports about one transaction come from its client's side and from recovery, and may arrive late or twice. The facts
-//! that report a status are made in `status_facts.rs`, and the statements of both stores take their lists of statuses from
-//! here. The triggers in `migrations/` cannot: a test compares them with the rule.
+//! Reports about one transaction come from its client's side and from recovery, and may arrive late or twice.
+//! `status_facts.rs` makes the facts that report a status. The SQL statements of both stores take their lists of
+//! statuses from here. The triggers in `migrations/` cannot, so a test compares them with the rule.
 
 /// A transaction's status, as stored and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -10,21 +10,22 @@ pub enum Status {
     Attempting,
     /// A definite answer was given, 4xx included.
     Completed,
-    /// The client was answered 503, recovery pending: it will be retried.
+    /// The client was answered 503, recovery pending. The write will be retried.
     Failed,
-    /// Finished after its client had been answered "pending", or after a restart. Also what may have been acknowledged,
-    /// and went with its collection before that was durable.
+    /// Finished after its client had been answered "pending", or after a restart. Also a write that may have been
+    /// acknowledged, and whose collection was deleted before that was durable.
     Recovered,
-    /// Rejected on recovery, or never acknowledged and shown absent, or below the deletion of its collection.
+    /// Rejected on recovery, withdrawn, or never acknowledged and either shown to be absent or made void by the
+    /// deletion of its collection.
     Abandoned,
 }
 
 impl Status {
-    /// Every status, in the order in which they are shown.
+    /// All statuses, in the order in which they are shown.
     pub const ALL: [Status; 5] =
         [Status::Attempting, Status::Completed, Status::Failed, Status::Recovered, Status::Abandoned];
 
-    /// The name that is stored and shown.
+    /// Returns the name that is stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::Attempting => "ATTEMPTING",
@@ -35,7 +36,7 @@ impl Status {
         }
     }
 
-    /// Whether nothing can follow: the transaction is finished, and so is its line in the journal.
+    /// Returns whether no other status can follow: the transaction is finished.
     pub const fn is_final(self) -> bool {
         match self {
             Status::Completed | Status::Recovered | Status::Abandoned => true,
@@ -43,7 +44,7 @@ impl Status {
         }
     }
 
-    /// Whether a report still changes a transaction that has come to this status, or of which nothing was reported yet.
+    /// Returns whether a report can still change a transaction that has this status, or none yet.
     pub(super) const fn is_open_to_reports(status: Option<Status>) -> bool {
         match status {
             Some(status) => !status.is_final(),
@@ -51,27 +52,27 @@ impl Status {
         }
     }
 
-    /// The status after `reported` arrived. A final one stays: the first end that was reported is the true one, and what
-    /// comes later is a late or repeated report.
+    /// Returns the status after a report of `reported`. A final status stays: the first end that was reported is the
+    /// true one, and anything after it is a late or repeated report.
     pub const fn after(self, reported: Status) -> Status {
         if self.is_final() { self } else { reported }
     }
 }
 
-/// Whether an attempt failed on an instance then believed healthy.
+/// Whether an attempt failed on an instance that was believed healthy at the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimingGap {
     Yes,
     No,
 }
 
-/// The status of a transaction that has a verdict and was cut off before its client's side was recorded. The same as
-/// [`Fact::recovered`](super::Fact::recovered) reports, if its client had been answered "pending".
+/// The status of a transaction that has a verdict and was cut off before its client's side was recorded. If its client
+/// had been answered "pending", this equals what [`Fact::recovered`](super::Fact::recovered) reports.
 const FINISHED: &str = "CASE WHEN status = {attempting} THEN {completed}
     WHEN verdict = 'applied' THEN {recovered} ELSE {abandoned} END";
 
-/// A statement with its statuses filled in: `{open}` lists those that can still change, `{finished}` is the status of what
-/// was cut off ([`FINISHED`]), and each status stands under its own name in lower case (`{failed}`).
+/// Fills in the statuses of a statement: `{open}` lists those that can still change, `{finished}` is the status of a
+/// transaction that was cut off ([`FINISHED`]), and each status has its own name in lower case (`{failed}`).
 pub(super) fn with_statuses(sql: &str) -> String {
     let quoted = |status: Status| format!("'{}'", status.as_str());
     let open: Vec<String> = Status::ALL.into_iter().filter(|status| !status.is_final()).map(quoted).collect();
@@ -119,7 +120,7 @@ mod tests {
         assert!(sql.contains("'applied' THEN 'RECOVERED' ELSE 'ABANDONED' END") && !sql.contains('{'), "{sql}");
     }
 
-    /// The lists of statuses in a migration, each sorted.
+    /// Returns the lists of statuses in a migration, each sorted.
     fn lists(sql: &'static str) -> Vec<Vec<&'static str>> {
         let lists = sql.split(" IN (").skip(1).filter_map(|rest| rest.split(')').next());
         let names = |list: &'static str| -> Vec<&'static str> {
@@ -137,7 +138,7 @@ mod tests {
         let shown = |finals: bool| -> BTreeSet<&str> {
             Status::ALL.into_iter().filter(|status| status.is_final() == finals).map(Status::as_str).collect()
         };
-        // A timing gap is an event with the first status that a client could not have had as its answer.
+        // A timing gap is an event with the first status that its client cannot have received as an answer.
         let with_gap: BTreeSet<&str> =
             [Status::Failed, Status::Recovered, Status::Abandoned].into_iter().map(Status::as_str).collect();
         let migrations = [

@@ -1,5 +1,5 @@
-//! The facts that report a transaction's status: which status each end of a write has. What may follow which is the rule in
-//! `status.rs`.
+//! The facts that report a transaction's status: which status each end of a write has. `status.rs` has the rule for
+//! which status may follow which.
 
 use super::names::Named;
 use super::{Fact, Status, TimingGap};
@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 use crate::order::{AckState, Verdict};
 
-/// Why a write failed whose answer is no instance's own.
+/// Returns why a write failed, for a verdict whose answer does not come from an instance.
 const fn reason_of(verdict: Verdict) -> Option<&'static str> {
     match verdict {
         Verdict::Quarantined => Some("quarantined: an instance died while it executed the write"),
@@ -16,7 +16,7 @@ const fn reason_of(verdict: Verdict) -> Option<&'static str> {
     }
 }
 
-/// A statement with the reason of each verdict filled in for `{reason}`, where there is one.
+/// Fills in `{reason}` in a statement: the reason of each verdict that has one.
 pub(super) fn with_reasons(sql: &str) -> String {
     let reason = |(verdict, name): &(Verdict, &str)| Some(format!(" WHEN '{name}' THEN '{}'", reason_of(*verdict)?));
     let reasons: String = Verdict::NAMES.iter().filter_map(reason).collect();
@@ -24,8 +24,8 @@ pub(super) fn with_reasons(sql: &str) -> String {
 }
 
 impl Fact {
-    /// The client has a definite answer, `response_status`; `None` where no client asked. Where no instance gave it, the
-    /// reason says why.
+    /// The client has a definite answer, `response_status`, or `None` if no client waited. If the answer did not come
+    /// from an instance, the reason is recorded.
     pub fn completed(
         seq: Seq,
         verdict: Verdict,
@@ -51,7 +51,7 @@ impl Fact {
         }
     }
 
-    /// The client was answered 503 and may send it again: nothing of the write was or will be executed (rule R15).
+    /// The client was answered 503 and may send the write again: nothing of it was or will be executed (rule R15).
     pub fn withdrawn(seq: Seq, at: Timestamp) -> Fact {
         Fact::Status {
             seq,
@@ -78,7 +78,8 @@ impl Fact {
     ) -> Fact {
         let (status, response_status, failure_reason) = match (verdict, ack_state) {
             (Verdict::Applied, _) => (Status::Recovered, answered, None),
-            // Either way nothing of it is left. Never contradict an acknowledgement a client may have received (G9).
+            // Nothing of it is left either way. Never contradict an acknowledgement that a client may have received
+            // (G9).
             (Verdict::Void, AckState::MaybeAcknowledged) => {
                 (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
             }

@@ -1,4 +1,4 @@
-//! The contract of a store: what it makes durable, what it can be asked, and how either fails.
+//! The contract of a store: what it makes durable, which queries it answers, and how each of them fails.
 
 use async_trait::async_trait;
 
@@ -26,83 +26,91 @@ pub enum CommitError {
     /// An append's client key is taken by an earlier transaction; nothing of the batch is durable.
     #[error("the transaction id is taken by transaction {0}")]
     Taken(TransactionId),
-    /// It may or may not be durable.
+    /// The batch may or may not be durable.
     #[error("the journal's commit is in doubt: {0}")]
     InDoubt(String),
-    /// Another edge has taken the journal over; nothing of the batch is or will be durable, nor of any later one.
+    /// Another edge has taken over the journal. Nothing of this batch or any later one is or will be durable.
     #[error("another edge has taken over the journal: {0}")]
     Superseded(String),
 }
 
-/// Counts for operators, taken from the store itself.
+/// Counts for operators, as the store reports them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub by_status: Vec<(Status, u64)>,
     pub transactions: u64,
-    /// Bytes the store occupies.
+    /// Bytes that the store occupies.
     pub bytes: u64,
 }
 
 /// A durable store of the journal. Both stores pass `journal::contract`.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Makes the batch durable, all or nothing, and returns the positions of its appends, in order, consecutive.
+    /// Makes the batch durable, all or nothing, and returns the positions of its appends: consecutive, in order.
     /// Durable means flushed: it survives `kill -9` and a power cut.
     async fn commit(&self, batch: Batch) -> Result<Vec<Seq>, CommitError>;
 
-    /// Shows whether a commit would be taken now: makes one that writes, and means nothing.
+    /// Checks whether the journal takes writes now, with a commit that writes but records nothing.
     async fn probe(&self) -> Result<(), CommitError>;
 
-    /// Everything needed to go on, for these configured instances.
+    /// Returns everything needed to go on after a restart, for these configured instances.
     async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError>;
 
-    /// The requests of these positions, in order; positions no longer stored are left out.
+    /// Returns the requests at these positions, in order. Positions that are no longer stored are left out.
     async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError>;
 
-    /// Up to `most` of the lane's entries after this position, and where what is kept of the lane begins.
+    /// Returns up to `most` of the lane's entries after this position, and the lane's floor.
     async fn history(&self, lane: LaneId, after: Seq, most: u32) -> Result<History, ReadError>;
 
-    /// One transaction. "Absent" is final: after a commit in doubt it is not said before that commit can no longer
-    /// become durable.
+    /// Returns one transaction. "Absent" is final: after a commit in doubt, it is reported only once that commit can no
+    /// longer become durable.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError>;
 
-    /// Begins to work with these instances, in the configured order, which the views show. At start, once.
+    /// Prepares the journal for these instances, in the configured order, which the views show. Called once, at start.
     ///
-    /// Finishes the statuses of transactions that have a verdict and were cut off before their client's side was
-    /// recorded: COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been answered "pending".
+    /// Finishes the statuses of transactions that have a verdict but were cut off before their client's side was
+    /// recorded: COMPLETED if the client was still waiting, RECOVERED or ABANDONED if it had been answered "pending".
     async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError>;
 
-    /// One transaction with how far the instances are in its lane. "Absent" is as final as in [`Store::transaction`].
+    /// Returns one transaction, and how far each instance is in its lane. "Absent" is as final as in
+    /// [`Store::transaction`].
     async fn details(&self, lookup: &Lookup) -> Result<Option<Details>, ReadError>;
 
-    /// A page of the audit log with the counts of all that the filter matches, both of one moment.
+    /// Returns a page of the audit log, with the counts of everything that the filter matches. Both are read at the
+    /// same moment.
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ReadError>;
 
-    /// Every status with what there is of it, in the order of [`Status::ALL`]. Cheap however many there are.
+    /// Returns a summary of every status, in the order of [`Status::ALL`]. The cost does not grow with the number of
+    /// transactions.
     async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError>;
 
-    /// What was created at or after `since`, and timing gaps of what was created at or after `gaps_since`.
+    /// Returns counts of transactions created at or after `since`, and of timing gaps among those created at or after
+    /// `gaps_since`.
     async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError>;
 
-    /// Up to `most` events of the scope after `after`, in their order.
+    /// Returns up to `most` events of the scope after `after`, in their order.
     async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError>;
 
-    /// When each existing collection was created and last changed.
+    /// Returns when each existing collection was created and last changed.
     async fn collection_times(&self) -> Result<Vec<CollectionTimes>, ReadError>;
 
-    /// When each of these transactions was journaled; those that are no longer stored are left out.
+    /// Returns when each of these transactions was journaled. Transactions that are no longer stored are left out.
     async fn journaled_at(&self, seqs: &[Seq]) -> Result<Vec<(Seq, Timestamp)>, ReadError>;
 
-    /// What is quarantined and not lifted, in the order of the journal; not what went with its collection.
+    /// Returns the quarantined entries that are not lifted, in the order of the journal, without those whose collection
+    /// is gone.
     async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError>;
 
-    /// Counts, for operators.
+    /// Returns counts for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;
 
-    /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have
-    /// a verdict, are completed before `before`, and lie at or below the progress of every configured in-step instance in
-    /// their lane, of which there are as many as `why` asks for (with [`Trimming::Applications`] no write goes, nor what is of a client that takes little; lanes of
-    /// deleted collections are asked no progress); raises the lanes' floors accordingly, in the same commit (rule R11). What is quarantined and not lifted stays.
+    /// Removes up to `most` transactions, and raises the lanes' floors accordingly in the same commit (rule R11).
+    ///
+    /// An application's own operation is removed if it ended before `before`. A write is removed if it has a verdict,
+    /// was completed before `before`, and lies at or below the progress of every configured in-step instance in its
+    /// lane. The lane needs as many such instances as `why` requires; in the lanes of deleted collections, progress
+    /// does not matter. With [`Trimming::Applications`], no writes are removed, and no operations of clients that take
+    /// little. Quarantined entries that are not lifted stay.
     async fn trim(
         &self,
         before: Timestamp,
@@ -111,28 +119,29 @@ pub trait Store: Send + Sync + 'static {
         most: u32,
     ) -> Result<Trimmed, CommitError>;
 
-    /// The bytes that what is stored takes, room that removed transactions left behind not counted. If it is cheaper
-    /// to say, and not above `limit`, a number that counts more.
+    /// Returns the bytes that the stored transactions take, without the room that removed ones left behind. A larger
+    /// number is allowed if it is cheaper to find and not above `limit`.
     async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError>;
 
-    /// What applications' own operations take, open ones and ended ones: each its body and path, and, for why it failed and
-    /// its answer, [`APPLICATION_BYTES`](crate::journal::APPLICATION_BYTES) or what is more.
+    /// Returns the bytes that applications' own operations take, open and ended. Each counts its body, its path, and,
+    /// for its failure reason and answer together, at least [`APPLICATION_BYTES`](crate::journal::APPLICATION_BYTES).
     async fn application_use(&self) -> Result<ApplicationUse, ReadError>;
 
-    /// What this client's take of it, with everything that was committed before.
+    /// Returns how many of these bytes this client's operations take, with everything that was committed before the
+    /// call.
     async fn application_bytes_of(&self, client: &str) -> Result<u64, ReadError>;
 
-    /// Counts one more fault of the lane, at once and without the connection that commits: the process is about to end.
-    /// The first of a row, if the last one is long ago ([`Fault`]).
+    /// Counts one more fault of the lane, at once and without the connection that commits, because the process is about
+    /// to end. If the last fault is long ago, counting starts again at one ([`Fault`]).
     async fn note_fault(&self, lane: LaneId, reason: &str, at: Timestamp) -> Result<(), ReadError>;
 
-    /// Every lane with faults.
+    /// Returns every lane that has faults.
     async fn faults(&self) -> Result<Vec<Fault>, ReadError>;
 
     /// Forgets the lane's faults.
     async fn forget_faults(&self, lane: LaneId) -> Result<(), ReadError>;
 
-    /// The catalog lane and the lanes of existing collections, where they have transactions, with every configured
-    /// instance's place.
+    /// Returns the catalog lane and the lanes of existing collections, if they have transactions, each with every
+    /// configured instance's progress.
     async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError>;
 }

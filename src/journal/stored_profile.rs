@@ -1,5 +1,5 @@
-//! A transaction's profile as its row holds it, the same columns in both stores. What older versions did not write has the
-//! value that they behaved by.
+//! A transaction's profile as it is stored, in the same columns in both stores. A column that an older version did not
+//! write gets the value that matches how that version behaved.
 
 use crate::order::{Conditions, Encoding, Kind, Merge, Priority, Profile, Vouching};
 
@@ -7,11 +7,11 @@ use crate::order::{Conditions, Encoding, Kind, Merge, Priority, Profile, Vouchin
 pub(super) struct StoredProfile {
     pub kind: Kind,
     pub bytes: u64,
-    /// Both, or it is never merged.
+    /// Both are set, or the write is never merged.
     pub merge: (Option<u32>, Option<Encoding>),
-    /// None in rows from before there were priorities.
+    /// `None` in rows written before priorities existed.
     pub priority: Option<Priority>,
-    /// None in rows from before there were quarantines, and of what most requests have.
+    /// Like `conditions`, `None` in rows written before quarantines existed, and for the value that most requests have.
     pub vouching: Option<Vouching>,
     pub conditions: Option<Conditions>,
 }

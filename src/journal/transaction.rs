@@ -1,4 +1,4 @@
-//! A transaction as it is read back: to be shown, to be replayed to a client, to be executed.
+//! A transaction as it is read back: to be shown, replayed to a client, or executed.
 
 use bytes::Bytes;
 
@@ -7,14 +7,14 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TraceContext, TransactionId};
 use crate::order::{Conditions, Kind, Profile, Verdict};
 
-/// An instance's own answer, ids already rewritten: what the client gets, now or on a replay.
+/// An instance's own answer, with ids already rewritten: what the client gets, now or on a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAnswer {
     pub status: u16,
     pub body: Bytes,
 }
 
-/// An entry as an executor needs it.
+/// An entry with what an executor needs.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub seq: Seq,
@@ -23,7 +23,7 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub content_type: Option<String>,
-    /// The resolved body, where there is one.
+    /// The resolved body if there is one, otherwise the body as received.
     pub body: Bytes,
     /// Whether `body` is the resolution of a limited delete.
     pub resolved: Resolution,
@@ -35,7 +35,7 @@ pub struct Request {
 /// A part of what the journal keeps of a lane.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    /// Nothing is kept up to here: retention has removed it. Zero: everything is kept.
+    /// At or below this, retention has removed everything. Zero if the whole lane is kept.
     pub floor: Seq,
     /// In the lane's order, each with its verdict.
     pub entries: Vec<(Request, Option<Verdict>)>,
@@ -62,14 +62,14 @@ macro_rules! transaction_columns {
 }
 pub(super) use transaction_columns;
 
-/// One transaction, for people and for replays.
+/// One transaction, for operators and for replays.
 #[derive(Clone, Debug)]
 pub struct TransactionRow {
     pub seq: Seq,
     pub transaction_id: TransactionId,
     pub client_key: Option<ClientKey>,
     pub operation: OperationType,
-    /// `None`: an application's own operation.
+    /// `None` for an application's own operation.
     pub lane: Option<LaneId>,
     pub method: String,
     pub path: String,
@@ -80,15 +80,16 @@ pub struct TransactionRow {
     pub failure_reason: Option<String>,
     pub timing_gap: TimingGap,
     pub executed_on: Option<InstanceName>,
-    /// Attempts that failed on instances believed healthy, and were repeated. Unreachable ones never count.
+    /// Attempts that failed on instances that were believed healthy, and were repeated. Attempts on unreachable
+    /// instances never count.
     pub retry_count: u32,
-    /// When it is tried again, while it waits for that. Waiting for an instance to return has no such moment.
+    /// When the write is tried again, if a time is set. There is none while it waits for an instance to return.
     pub next_retry_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub completed_at: Option<Timestamp>,
     pub client_session: Option<String>,
     pub client_ip: Option<String>,
-    /// Who counts as the client of an application's own operation; of a write nobody asks.
+    /// The client that an application's own operation counts for. `None` for a write.
     pub client: Option<String>,
     pub user_identifier: Option<String>,
 }
@@ -100,7 +101,7 @@ pub struct QuarantineRow {
     pub conditions: Conditions,
 }
 
-/// What a transaction does, as shown.
+/// A transaction's operation, as shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OperationType {
     Write(Kind),
@@ -117,8 +118,8 @@ pub enum Lookup {
         tenant: String,
         key: String,
     },
-    /// The newest one with this key, whatever its scope; `of`: only among those of this principal; `outside`: not in this
-    /// scope.
+    /// The newest transaction with this key in any scope. `of` restricts this to the scopes of that principal;
+    /// `outside` excludes that scope.
     Key {
         key: String,
         of: Option<String>,

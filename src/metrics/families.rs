@@ -1,6 +1,6 @@
 //! How a metric is registered: with its name, type, labels and help, which `docs/metrics.md` repeats.
 //!
-//! Decides no metric: those are in the files beside this one.
+//! Defines no metric: those are in the files beside this one.
 
 use prometheus::core::{Collector, Desc};
 use prometheus::{
@@ -8,14 +8,14 @@ use prometheus::{
     Registry, Result,
 };
 
-/// The start of every name but those of the process, which are Prometheus' own.
+/// The prefix of every name except those of the process, which are Prometheus' own.
 pub(super) const PREFIX: &str = "chroma_edge";
 
-/// Bounds of times in seconds: from a journaled write that one disk flush delays to a request that waits for a timeout.
+/// Histogram bounds in seconds: from a journaled write that waits for one disk flush to a request that times out.
 pub(super) const SECONDS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
-/// Bounds of numbers of writes that share a request or a commit.
+/// Histogram bounds for the number of writes that share a request or a commit.
 pub(super) const SIZES: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0];
 
 /// A metric as it is documented.
@@ -27,7 +27,7 @@ pub(super) struct Family {
     pub help: String,
 }
 
-/// A registry, and what is registered there.
+/// A registry, and a list of everything registered in it.
 pub(super) struct Families {
     pub registry: Registry,
     pub list: Vec<Family>,

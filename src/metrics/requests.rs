@@ -1,7 +1,7 @@
-//! What clients' requests came to, and how long they took.
+//! The outcomes of clients' requests, and how long they took.
 //!
-//! Every label has few values: the operations and reasons are constants, the instances are the configured ones, the
-//! statuses are those that this edge and Chroma answer with. Each thread finds its counters without a lock.
+//! Every label has few values: operations and reasons are constants, instances are the configured ones, and statuses
+//! are those that this edge and Chroma answer with. Each thread finds its counters without a lock.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -54,12 +54,12 @@ impl Requests {
         }
     }
 
-    /// How many requests were refused for this reason.
+    /// Returns how many requests were refused for this reason.
     pub fn refused_for(&self, reason: &str) -> u64 {
         self.refused.with_label_values(&[reason]).get()
     }
 
-    /// What has been counted so far.
+    /// Returns what has been counted so far.
     pub fn traffic(&self) -> Traffic {
         let of = |metric: &Metric, label: &str, wanted: &dyn Fn(&str) -> bool| {
             metric.get_label().iter().any(|pair| pair.name() == label && wanted(pair.value()))
@@ -68,7 +68,7 @@ impl Requests {
         let mut traffic = Traffic::default();
         for family in self.answered.collect() {
             for metric in family.get_metric().iter().filter(|metric| !own(metric)) {
-                // Counted by ones: exact far beyond any process's life.
+                // Counts whole numbers, so this is exact for longer than any process lives.
                 let count = metric.get_counter().get_value() as u64;
                 traffic.answered += count;
                 if of(metric, "status", &|status| status.starts_with('5')) {
@@ -90,17 +90,17 @@ impl Requests {
     }
 }
 
-/// Clients' requests since the start: without the edge's own pages, some of which last for hours.
+/// Clients' requests since the start, without the edge's own pages, some of which stay open for hours.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
     pub answered: u64,
     /// Answered with 5xx.
     pub failed: u64,
-    /// Upper bound in seconds, and how many took at most that long.
+    /// Pairs of an upper bound in seconds and how many requests took at most that long.
     pub within: Vec<(f64, u64)>,
-    /// Requests with writes of records that instances have applied.
+    /// Applied requests to instances that contain writes of records.
     pub sent_requests: u64,
-    /// The writes in them.
+    /// The writes in those requests.
     pub sent_writes: u64,
 }
 
@@ -108,9 +108,9 @@ pub struct Traffic {
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
     pub operation: &'static str,
-    /// 0: the client was gone before an answer.
+    /// 0 if the client disconnected before an answer.
     pub status: u16,
-    /// Whose answer it is; `None`: the edge's own.
+    /// The instance that answered; `None` if the edge did.
     pub instance: Option<&'a str>,
     /// Why the edge refused it, if it did.
     pub refused: Option<&'static str>,
@@ -118,7 +118,7 @@ pub struct Answered<'a> {
 }
 
 impl Answered<'_> {
-    /// As the label `outcome` says it.
+    /// Returns the value of the label `outcome`.
     pub const fn outcome(&self) -> &'static str {
         match (self.status, self.refused) {
             (0, _) => "gone",
@@ -130,7 +130,7 @@ impl Answered<'_> {
     }
 }
 
-/// One answer's counter and histogram.
+/// The counter and histogram of one series.
 type Handles = (IntCounter, Histogram);
 
 #[derive(PartialEq, Eq, Hash)]
@@ -141,7 +141,7 @@ struct Key {
 }
 
 thread_local! {
-    /// By instance, then by what the answer was: as many as there are series.
+    /// By instance, then by the kind of answer: one entry per series.
     static FOUND: RefCell<HashMap<String, HashMap<Key, Handles>>> = RefCell::default();
 }
 

@@ -1,9 +1,9 @@
-//! The page, and the document that lists what is on it.
+//! The metrics page, and the document that lists its metrics.
 
 use super::families::Family;
 use super::*;
 
-/// What `docs/metrics.md` has to say, a row for each metric.
+/// The rows that `docs/metrics.md` must contain, one for each metric.
 fn rows(metrics: &Metrics) -> Vec<String> {
     let mut families = metrics.families.clone();
     families.extend(metrics.process.gather().iter().map(|family| Family {

@@ -1,6 +1,6 @@
-//! What the edge's own work came to: commits of the journal, attempts on instances, recovery.
+//! The outcomes of the edge's own work: commits of the journal, attempts on instances, recovery.
 //!
-//! Each place that counts holds its counters, or reaches them without a lock.
+//! Code that counts holds its counters, or finds them without a lock.
 
 use std::time::Duration;
 
@@ -95,19 +95,20 @@ impl Work {
         })
     }
 
-    /// Series that are there from the start: a rate of what has never happened is 0, not absent.
+    /// Creates series that exist from the start, so that the rate of something that has never happened is 0, not
+    /// absent.
     pub fn begin(&self) {
         for outcome in [Recovery::Recovered, Recovery::Abandoned] {
             self.recoveries.with_label_values(&[outcome.as_str()]);
         }
     }
 
-    /// A successful append whose caller waited so long.
+    /// Records how long the caller of a successful append waited.
     pub fn appended(&self, took: Duration) {
         self.append_seconds.observe(took.as_secs_f64());
     }
 
-    /// A commit that succeeded, with so many appends.
+    /// Records a successful commit with this many appends.
     pub fn committed(&self, took: Duration, appends: usize) {
         self.commit_seconds.observe(took.as_secs_f64());
         if appends > 0 {
@@ -115,39 +116,40 @@ impl Work {
         }
     }
 
-    /// So many spans were given up.
+    /// Counts spans that were dropped.
     pub fn spans_dropped(&self, why: SpanDrop, count: u64) {
         self.spans_dropped.with_label_values(&[why.as_str()]).inc_by(count);
     }
 
-    /// Requests with writes of records that instances have applied, and the writes in them.
+    /// Returns how many applied requests contained writes of records, and how many writes those were.
     pub fn sent(&self) -> (u64, u64) {
         let families = self.merged.collect();
         let all = families.iter().flat_map(|family| family.get_metric()).map(Metric::get_histogram);
-        // Counted by ones: exact far beyond any process's life.
+        // Counts whole numbers, so this is exact for longer than any process lives.
         all.fold((0, 0), |(requests, writes), one| {
             (requests + one.get_sample_count(), writes + one.get_sample_sum() as u64)
         })
     }
 
-    /// A write's client was answered that recovery is pending.
+    /// Counts a write whose client was answered that recovery is pending.
     pub fn timing_gap(&self) {
         self.timing_gaps.inc();
     }
 
-    /// Recovery has finished a transaction, so long after it became its business.
+    /// Records that recovery has finished a transaction. `took`: the time since its client was answered that recovery
+    /// is pending, or since this edge's start.
     pub fn recovered(&self, outcome: Recovery, took: Duration) {
         self.recoveries.with_label_values(&[outcome.as_str()]).inc();
         self.recovery_seconds.observe(took.as_secs_f64());
     }
 }
 
-/// Why a span was given up.
+/// Why a span was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanDrop {
-    /// As many wait as may.
+    /// The queue was full.
     QueueFull,
-    /// The collector refused it, or did not take it in time.
+    /// The collector refused it, or did not accept it in time.
     NotTaken,
 }
 
@@ -163,7 +165,7 @@ impl SpanDrop {
 /// How recovery finished a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recovery {
-    /// It was executed, or nothing of it was left to be.
+    /// It was executed, or there was nothing left to execute.
     Recovered,
     /// It was rejected, or given up.
     Abandoned,
@@ -185,7 +187,7 @@ pub enum AttemptPurpose {
     Replicate,
 }
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttemptOutcome {
     Applied,
@@ -200,7 +202,7 @@ const PURPOSES: [&str; 2] = ["execute", "replicate"];
 const OUTCOMES: [&str; 6] = ["applied", "rejected", "not_sent", "in_doubt", "failed", "unfit"];
 
 impl AttemptOutcome {
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         OUTCOMES[self.place()]
     }
@@ -228,7 +230,7 @@ struct OfPurpose {
 }
 
 impl AttemptCounters {
-    /// Those of the instance with this name; without `work`, nothing is counted.
+    /// Returns the counters of the instance with this name. Without `work`, nothing is counted.
     pub(super) fn of(work: Option<&Work>, instance: &str) -> AttemptCounters {
         AttemptCounters(work.map(|work| {
             PURPOSES.map(|purpose| OfPurpose {
@@ -238,7 +240,7 @@ impl AttemptCounters {
         }))
     }
 
-    /// An attempt has ended.
+    /// Records that an attempt has ended.
     pub fn ended(&self, purpose: AttemptPurpose, outcome: AttemptOutcome, took: Duration) {
         let Some(counters) = &self.0 else { return };
         let counters = match purpose {

@@ -1,4 +1,4 @@
-//! A diverged replica on its way back into step: what waits for the journal. The board decides when that happens.
+//! The admission of a diverged replica that waits for the journal. The board decides when a replica is admitted.
 
 /// Whether a diverged replica is in step as soon as its record is durable (rule R14).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,15 +1,15 @@
-//! How much one merged request may hold while memory is short (decision 0046): half as much each time that memory is found short,
-//! down to one entry; twice as much each time that it has been plentiful for a while, up to what is configured.
+//! How much one merged request may hold while memory is short (decision 0046). The size is halved each time memory is found
+//! short, down to one entry. It is doubled each time memory has been plentiful for a while, up to the configured limit.
 //!
-//! Pure: somebody else looks at the memory, at regular times. What is merged within the size is decided in [`super::board`].
+//! Pure: the caller measures the memory at regular intervals. [`super::board`] decides what is merged within the size.
 
 use super::merging::MergeLimits;
 
-/// From so many percent of the memory on it is short, ...
+/// Memory is short from this percentage on.
 const SHORT: f64 = 80.0;
-/// ... and up to so many it is plentiful. Between the two nothing changes.
+/// Memory is plentiful up to this percentage. Between the two, nothing changes.
 const PLENTIFUL: f64 = 65.0;
-/// It must be found plentiful so often in a row.
+/// How many looks in a row must find memory plentiful before the size grows.
 const LOOKS: u32 = 4;
 
 /// Whether memory is short.
@@ -19,7 +19,7 @@ pub enum Memory {
     Short,
 }
 
-/// What a look has changed.
+/// How a look changed the size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resized {
     No,
@@ -37,12 +37,12 @@ pub struct BatchSize {
 }
 
 impl BatchSize {
-    /// As much as is configured.
+    /// Starts with the configured limits.
     pub const fn new(most: MergeLimits) -> BatchSize {
         BatchSize { most, halved: 0, memory: Memory::Enough, plentiful: 0 }
     }
 
-    /// So many percent of the memory are in use.
+    /// Adjusts the size to the memory usage, in percent.
     pub fn looked(&mut self, percent: f64) -> Resized {
         if percent >= SHORT {
             (self.memory, self.plentiful) = (Memory::Short, 0);
@@ -64,7 +64,8 @@ impl BatchSize {
         Resized::Grown
     }
 
-    /// The limits of one merged request now. With one document only what has none shares a request.
+    /// Returns the current limits of one merged request. Once the size is down to one document, every request holds a
+    /// single entry.
     pub fn limits(&self) -> MergeLimits {
         let documents = self.most.documents.checked_shr(self.halved).unwrap_or(0).max(1);
         if documents == 1 && self.halved > 0 {
@@ -73,12 +74,12 @@ impl BatchSize {
         MergeLimits { documents, bytes: self.most.bytes.checked_shr(self.halved).unwrap_or(0).max(1) }
     }
 
-    /// Whether memory is short, as of the last look.
+    /// Returns whether memory is short, as of the last look.
     pub const fn memory(&self) -> Memory {
         self.memory
     }
 
-    /// Whether it is as large as is configured.
+    /// Returns whether the size is at its configured limit.
     pub const fn is_whole(&self) -> bool {
         self.halved == 0
     }

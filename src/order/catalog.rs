@@ -1,6 +1,6 @@
-//! The catalog: which tenants, databases and collections there are, folded from the journal's catalog entries.
+//! The catalog: the tenants, databases and collections that exist, folded from the journal's catalog entries.
 //!
-//! Decides which collection a name or an id means, and what a deletion hits. It holds only what is durable.
+//! Decides which collection a name or an id refers to, and which collections a deletion deletes. It holds only what is durable.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::catalog_change::{CatalogChange, Origin};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, Scope, Seq};
 
-/// An odd number of 128 bits without a pattern.
+/// An odd 128-bit number without a pattern.
 const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 /// Chroma's default tenant and database exist from the start and survive a reset.
@@ -18,7 +18,7 @@ pub const DEFAULT_TENANT: &str = "default_tenant";
 /// See [`DEFAULT_TENANT`].
 pub const DEFAULT_DATABASE: &str = "default_database";
 
-/// A collection as the catalog knows it.
+/// A collection in the catalog.
 #[derive(Clone, Debug)]
 pub struct Collection {
     pub id: CollectionId,
@@ -29,11 +29,11 @@ pub struct Collection {
     pub touched: Seq,
     /// Its id on each instance, by the instance's place in the configuration.
     pub mappings: Vec<Option<InstanceCollectionId>>,
-    /// Ids on instances that are no longer configured: still aliases, still stored.
+    /// Ids on instances that are no longer configured. They remain aliases and stay stored.
     pub former: Vec<(InstanceName, InstanceCollectionId)>,
 }
 
-/// What a deletion would delete.
+/// The target of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletion {
     Collection { scope: Scope, name: String },
@@ -52,17 +52,17 @@ pub struct Catalog {
     scopes: HashMap<Scope, BTreeSet<CollectionId>>,
     names: BTreeMap<(Scope, String), CollectionId>,
     aliases: HashMap<Uuid, CollectionId>,
-    /// What stands for each collection in `aliases`.
+    /// The keys in `aliases` that refer to each collection.
     aliases_of: HashMap<CollectionId, Vec<Uuid>>,
-    /// Collections that some instance has not been given yet.
+    /// Collections that are not mapped on every instance yet.
     incomplete: BTreeSet<CollectionId>,
-    /// Deleted collections, by what deleted them, while an instance may still hold them: entries before the
-    /// deletion are replicated to it under the collection's id there.
+    /// Deleted collections that an instance may still hold, each with the position of its deletion. Entries before the
+    /// deletion are replicated to that instance under the collection's id there.
     departed: HashMap<CollectionId, (Seq, Collection)>,
 }
 
 impl Catalog {
-    /// The catalog of a blank Chroma, for these configured instances.
+    /// Returns the catalog of a blank Chroma with these configured instances.
     pub fn new(instances: Vec<InstanceName>) -> Self {
         let mut catalog = Catalog {
             instances,
@@ -85,7 +85,7 @@ impl Catalog {
         self.databases.insert(Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE), Uuid::nil());
     }
 
-    /// Folds one durable change of the entry at `seq`. Folding it twice changes nothing more.
+    /// Folds one durable change of the entry at `seq`. Folding it twice has no further effect.
     pub fn fold(&mut self, seq: Seq, change: &CatalogChange) {
         match change {
             CatalogChange::TenantCreated { tenant } => {
@@ -183,7 +183,8 @@ impl Catalog {
         }
     }
 
-    /// Every instance has executed what is up to here: nothing is replicated to collections deleted by then.
+    /// Forgets the collections that were deleted up to `through`. Every instance has executed everything up to there,
+    /// so nothing will be replicated to them.
     pub fn forget_departed(&mut self, through: Seq) {
         self.departed.retain(|_, (deleted, _)| *deleted > through);
     }
@@ -221,7 +222,7 @@ impl Catalog {
         self.collections.get(&id)
     }
 
-    /// The collection that any id means: its own, or any instance's.
+    /// The collection with this id, which may be its own or any instance's.
     pub fn by_id(&self, id: Uuid) -> Option<&Collection> {
         self.aliases.get(&id).and_then(|id| self.collections.get(id))
     }
@@ -231,12 +232,12 @@ impl Catalog {
         self.names.get(&(scope.clone(), name.to_owned())).and_then(|id| self.collections.get(id))
     }
 
-    /// What this deletion of one collection has deleted, if not on every instance yet.
+    /// The collection that this single-collection deletion deleted, as long as an instance may still hold it.
     pub fn deleted_by(&self, seq: Seq) -> Option<&Collection> {
         self.departed.values().find(|(deleted, _)| *deleted == seq).map(|(_, collection)| collection)
     }
 
-    /// A collection that is deleted, but not on every instance yet.
+    /// A deleted collection that an instance may still hold.
     pub fn departed(&self, id: CollectionId) -> Option<&Collection> {
         self.departed.get(&id).map(|(_, collection)| collection)
     }
@@ -246,8 +247,8 @@ impl Catalog {
         self.collections.get(&id).and_then(|collection| collection.mappings[instance.0])
     }
 
-    /// The id under which an instance knows the collection, to which something is replicated, or which is being read there:
-    /// that of a deleted collection too, as long as an instance may hold it.
+    /// The collection's id on an instance, for replication and for reads that are under way. Covers a deleted
+    /// collection as long as the instance may hold it.
     pub fn mapping_while_held(&self, id: CollectionId, instance: InstanceId) -> Option<InstanceCollectionId> {
         let departed = || self.departed.get(&id).and_then(|(_, collection)| collection.mappings[instance.0]);
         self.mapping(id, instance).or_else(departed)
@@ -268,7 +269,7 @@ impl Catalog {
         self.databases.keys()
     }
 
-    /// Whether the tenant exists.
+    /// Returns whether the tenant exists.
     pub fn has_tenant(&self, tenant: &str) -> bool {
         self.tenants.contains(tenant)
     }
@@ -278,14 +279,14 @@ impl Catalog {
         self.databases.iter().filter(move |(scope, _)| scope.tenant == tenant).map(|(scope, id)| (scope, *id))
     }
 
-    /// Every tenant that the edge knows.
+    /// Every tenant in the catalog.
     pub fn tenants(&self) -> impl Iterator<Item = &str> {
         self.tenants.iter().map(String::as_str)
     }
 
-    /// Every collection, beginning with another one for each number.
+    /// Every collection, starting at a different one for each number.
     pub(super) fn beginning_with(&self, number: usize) -> impl Iterator<Item = &Collection> {
-        // Numbers next to each other come to lie far apart.
+        // Consecutive numbers map to starting points that are far apart.
         let start = CollectionId::new(Uuid::from_u128((number as u128 + 1).wrapping_mul(SPREAD)));
         self.collections.range(start..).chain(self.collections.range(..start)).map(|(_, collection)| collection)
     }
@@ -316,12 +317,12 @@ impl Catalog {
         self.scopes.get(scope).map_or(0, BTreeSet::len)
     }
 
-    /// The collections that some configured instance has not been given yet.
+    /// The collections that are not mapped on every configured instance yet.
     pub(super) fn incomplete(&self) -> impl Iterator<Item = CollectionId> + use<'_> {
         self.incomplete.iter().copied()
     }
 
-    /// What is kept of the collections and is not what a look at each of them shows.
+    /// Describes a mismatch between the derived indexes and the collections themselves, if there is one.
     pub(super) fn miscounted(&self) -> Option<String> {
         let lacks = |one: &Collection| one.mappings.iter().any(Option::is_none);
         let wrong = |one: &&Collection| lacks(one) != self.incomplete.contains(&one.id);
@@ -347,7 +348,7 @@ impl Catalog {
         }
     }
 
-    /// Whether a deletion would delete this collection now.
+    /// Returns whether a deletion would delete this collection now.
     pub fn hits(&self, deletion: &Deletion, id: CollectionId) -> bool {
         let Some(collection) = self.collections.get(&id) else { return false };
         match deletion {

@@ -1,5 +1,5 @@
-//! The changes that a settled catalog entry makes to the catalog, as data: stored by the journal in the same
-//! commit as the verdict, folded by [`super::catalog::Catalog`].
+//! The changes that a settled catalog entry makes to the catalog, as plain data. The journal stores them in the same
+//! commit as the verdict; [`super::catalog::Catalog`] folds them.
 
 use uuid::Uuid;
 
@@ -9,22 +9,23 @@ use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, Scope, Seq};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     Created,
-    /// It existed on an instance before the edge.
+    /// It existed on an instance before the edge knew it.
     Adopted,
 }
 
-/// One change to the catalog. Applying a change twice changes nothing more.
+/// One change to the catalog. Applying it twice has no further effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogChange {
     TenantCreated {
         tenant: String,
     },
-    /// `database_id` is the id clients see for life, as given by the instance that created it first.
+    /// `database_id` is the id that clients see for the database's lifetime. The first instance that created the
+    /// database assigned it.
     DatabaseCreated {
         scope: Scope,
         database_id: Uuid,
     },
-    /// Deletes the collections in it as well.
+    /// Also deletes the collections in it.
     DatabaseDeleted {
         scope: Scope,
     },
@@ -52,12 +53,12 @@ pub enum CatalogChange {
     Dimensioned {
         collection: CollectionId,
     },
-    /// Everything goes but the default tenant and database.
+    /// Deletes everything except the default tenant and database.
     Reset,
 }
 
 impl CatalogChange {
-    /// The collection exists on the instance under this id.
+    /// Returns the change that maps the collection to this id on the instance.
     pub fn mapped(collection: CollectionId, instance: &InstanceName, id: Uuid) -> CatalogChange {
         CatalogChange::Mapped { collection, instance: instance.clone(), id: InstanceCollectionId::new(id) }
     }

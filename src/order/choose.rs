@@ -1,4 +1,4 @@
-//! Which instance serves: one way to choose, for reads, other requests and writes.
+//! The choice of the instance that serves: the same rule for reads, writes and other requests.
 
 use crate::ids::InstanceId;
 
@@ -7,29 +7,29 @@ use crate::ids::InstanceId;
 pub struct Candidate {
     pub instance: InstanceId,
     pub health: CandidateHealth,
-    /// Requests under way there.
+    /// Requests under way on the instance.
     pub in_flight: usize,
 }
 
-/// How good a candidate's health is.
+/// A candidate's health, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CandidateHealth {
     Sound,
     Suspect,
 }
 
-/// What is preferred among equally sound candidates.
+/// Which of the equally healthy candidates is preferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preference {
     /// The primary, then the first in the configuration.
     Primary,
-    /// Replicas, the least busy first; the primary only when no replica is sound.
+    /// Replicas, the least busy first. The primary only if no replica is as healthy.
     Replicas,
 }
 
-/// The best candidates, equally good among themselves; empty only if there are none.
+/// Returns the best candidates, which are equally good. Empty only if there are no candidates.
 ///
-/// A suspect one is chosen only when no sound one is left: the last one is never shunned.
+/// A suspect candidate is chosen only if no sound one is left, so the last candidate is never shunned.
 pub fn choose(candidates: &[Candidate], preference: Preference, primary: InstanceId) -> Vec<InstanceId> {
     let Some(best) = candidates.iter().map(|c| c.health).min() else { return Vec::new() };
     let mut pool: Vec<_> = candidates.iter().filter(|c| c.health == best).collect();

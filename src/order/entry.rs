@@ -1,4 +1,4 @@
-//! What the rules know of one journaled write: its place, its kind, what it may be merged with, how it ended.
+//! The rules' view of one journaled write: its position, its kind, what it may be merged with, and its verdict.
 //!
 //! No bodies, no paths, no answers: those stay in the journal and with the lane runner.
 
@@ -6,10 +6,10 @@ pub use super::kind::Kind;
 use super::vouching::{Conditions, RequestClass, Vouching};
 use crate::ids::Seq;
 
-/// How often healthy instances may leave an entry unanswered, each of them, before rule R10 looks whether it can be given up.
+/// How often each healthy instance may leave an entry unanswered before rule R10 examines whether it can be abandoned.
 pub const MAX_RETRIES: u32 = 3;
 
-/// How the embeddings of a request are spelled: two spellings cannot share one request.
+/// How the embeddings of a request are encoded. Entries with different encodings cannot share a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     Floats,
@@ -18,14 +18,14 @@ pub enum Encoding {
     Absent,
 }
 
-/// A checked request that may share one with its neighbours of the same kind and encoding (rule R9).
+/// Describes a checked request that may share one with neighbors of the same kind and encoding (rule R9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Merge {
     pub docs: u32,
     pub encoding: Encoding,
 }
 
-/// Everything the rules need to know of an entry before it has run.
+/// Everything the rules need to know about an entry before it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Profile {
     pub kind: Kind,
@@ -33,28 +33,28 @@ pub struct Profile {
     pub merge: Option<Merge>,
     /// The body's length.
     pub bytes: u64,
-    /// What its client asked for; part of the journal, so that recovery knows it.
+    /// What the client asked for. Stored in the journal, so that recovery uses it too.
     pub priority: Priority,
-    /// Whether it is like what has succeeded (rule R13). What is not is answered when its outcome is durable.
+    /// Whether the request is like what has succeeded (rule R13). If not, it is answered only once its outcome is durable.
     pub vouching: Vouching,
-    /// How it says which records it is about.
+    /// How the request says which records it is about.
     pub conditions: Conditions,
 }
 
 impl Profile {
-    /// A request of this many bytes that is not merged, of normal priority, vouched for.
+    /// Returns the profile of a request of this many bytes: not merged, normal priority, vouched for.
     pub const fn of(kind: Kind, bytes: u64) -> Profile {
         let (vouching, conditions) = (Vouching::Vouched, Conditions::None);
         Profile { kind, merge: None, bytes, priority: Priority::Normal, vouching, conditions }
     }
 
-    /// What is refused with it while it is a suspect, or quarantined.
+    /// The class that is refused while this entry is a suspect or quarantined.
     pub const fn class(&self) -> RequestClass {
         RequestClass { kind: self.kind, conditions: self.conditions }
     }
 }
 
-/// How an entry ended, for good. Once settled it never changes (rule R3).
+/// The final outcome of an entry. Once settled, it never changes (rule R3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// Executed by an instance. The others must execute it too.
@@ -64,14 +64,15 @@ pub enum Verdict {
     /// Answered without a change: a `get_or_create` that found its collection, or an entry below an applied
     /// deletion (404). The others skip it.
     Void,
-    /// Never acknowledged, and shown absent everywhere (rule R10). The others skip it.
+    /// Never acknowledged, and either shown to be absent everywhere (rule R10) or withdrawn (rule R15). The others skip it.
     Abandoned,
-    /// An instance died of it, as far as can be told; no other gets it (rule R13). Never acknowledged. The others skip it.
+    /// An instance died of it, as far as can be told; no other instance gets it (rule R13). Never acknowledged. The
+    /// others skip it.
     Quarantined,
 }
 
 impl Verdict {
-    /// The name, for people.
+    /// The name, for display.
     pub const fn as_str(self) -> &'static str {
         match self {
             Verdict::Applied => "applied",
@@ -95,22 +96,23 @@ pub struct Entry {
 /// When a write's client may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckPolicy {
-    /// As soon as an instance has applied it: its journal entry is durable already.
+    /// As soon as an instance has applied it. Its journal entry is already durable.
     Applied,
-    /// When the outcome itself is durable: creations, and writes that brought their own id (rule R2).
+    /// Once the outcome itself is durable: creations, writes with an idempotency key (rule R2), and writes that are not
+    /// vouched for (rule R13).
     Durable,
 }
 
-/// What an earlier edge may have answered to the client of an entry without a verdict in the journal.
+/// The answer that an earlier edge may have given to the client of an entry without a verdict in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckState {
-    /// Nothing, or that it is pending.
+    /// Nothing, or that recovery is pending.
     Unacknowledged,
-    /// Perhaps that it was applied: the edge was restarted before that was durable.
+    /// Possibly that the write was applied: the edge was restarted before the verdict was durable.
     MaybeAcknowledged,
 }
 
-/// Whether a client waits for the entry. Who is waited for goes first.
+/// Whether a client waits for the entry. Entries that a client waits for go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientState {
     Waiting,
@@ -118,7 +120,7 @@ pub enum ClientState {
     Gone,
 }
 
-/// How urgent a write is, as its client says. The first is the most urgent.
+/// How urgent the client says a write is, the most urgent first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
     High,
@@ -140,7 +142,8 @@ impl Priority {
         }
     }
 
-    /// What a client asked for, in any case. It is advice: any other value is normal, and refuses no write.
+    /// Parses the priority that a client asked for, ignoring case. It is only advice: any other value means normal, and
+    /// no write is refused for it.
     pub fn asked_for(text: &str) -> Priority {
         let named = |priority: &Priority| priority.as_str().eq_ignore_ascii_case(text.trim());
         Priority::ALL.into_iter().find(named).unwrap_or_default()

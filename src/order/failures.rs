@@ -1,25 +1,26 @@
-//! Unexplained failures of an entry, as data (rule R12): how instances answered, what checks and comparisons showed.
+//! The unexplained failures of an entry, as plain data (rule R12): how instances answered, and what checks and
+//! comparisons showed.
 //!
-//! What follows from them is decided in [`super::board`].
+//! [`super::board`] decides what follows from them.
 
 use crate::ids::{CollectionId, InstanceId};
 
-/// Attempts on each instance that count when at least two instances give the same answer.
+/// How often each instance must fail an entry if at least two instances can be asked.
 const EACH: u32 = 1;
-/// Attempts when one instance alone can be asked.
+/// How often an instance must fail an entry if it is the only one that can be asked.
 const ALONE: u32 = 3;
-/// Instances that answer differently are asked so many times more often.
+/// If the answers differ, each instance must fail the entry this many times as often.
 const DIFFERENTLY: u32 = 2;
 
-/// Others do not wait for one that puts the entry off so often.
+/// Once an instance has put the entry off this often, the others no longer wait for it.
 pub(super) const PUT_OFF: u32 = 3;
 
-/// What an error answer is called: two failures with the same signature count as the same answer.
+/// Identifies an error answer: two failures with the same signature count as the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Signature(u64);
 
 impl Signature {
-    /// Of the status and the server's own name for the error.
+    /// Hashes the status and the server's own name for the error.
     pub fn of(status: u16, name: &str) -> Signature {
         // FNV-1a: the same in every process.
         let bytes = status.to_be_bytes().into_iter().chain(name.bytes());
@@ -29,19 +30,19 @@ impl Signature {
     }
 }
 
-/// What a failed entry has left on the instances that failed it. Those in neither list could not be read.
+/// The result of comparing the instances that failed an entry. Instances in neither list could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
-    /// They agree with each other, the most of them.
+    /// The largest group of instances that agree with each other.
     pub same: Vec<InstanceId>,
     pub differ: Vec<InstanceId>,
     pub traces: Traces,
 }
 
-/// Whether those that agree may have executed the entry all the same.
+/// Whether the instances that agree may have executed the entry nevertheless.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Traces {
-    /// It is shown that they have not.
+    /// They are shown not to have executed it.
     None,
     #[default]
     Possible,
@@ -51,7 +52,7 @@ pub enum Traces {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writable {
     Yes,
-    /// It failed that write too, or left it without an answer.
+    /// It failed that write too, or did not answer it.
     No,
 }
 
@@ -60,21 +61,21 @@ pub enum Writable {
 pub(super) struct Failures {
     /// By instance.
     pub by: Vec<Failed>,
-    /// The different answers.
+    /// The distinct answers.
     pub signatures: Vec<Signature>,
-    /// The collection that a catalog entry is about, where there is one.
+    /// The collection that a catalog entry is about, if any.
     pub about: Option<CollectionId>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Failed {
-    /// While the instance executed another write right after.
+    /// Failures that count as the entry's own: the instance executed another write right afterwards.
     pub own: u32,
-    /// Since another instance has settled the entry.
+    /// Failures after another instance had settled the entry.
     pub settled: u32,
-    /// What the last check showed.
+    /// The result of the last check.
     pub writable: Option<Writable>,
-    /// Attempts since somebody has failed the entry that did not even reach the instance, or that it put off.
+    /// Attempts that did not reach the instance, or that it put off, since any instance first failed the entry.
     pub put_off: u32,
 }
 
@@ -83,7 +84,7 @@ impl Failures {
         Failures { by: vec![Failed::default(); instances], signatures: Vec::new(), about: None }
     }
 
-    /// How often each of so many instances must have failed the entry by its own fault.
+    /// Returns how often each of this many instances must have failed the entry, by the entry's own fault.
     pub fn required(&self, peers: usize) -> u32 {
         let attempts = if peers > 1 { EACH } else { ALONE };
         if self.signatures.len() > 1 { attempts * DIFFERENTLY } else { attempts }

@@ -1,7 +1,7 @@
-//! Whether the server at an instance's address is the one that the journal knows, with everything that it had (rule R16).
+//! Whether the server at an instance's address is the one that the journal has recorded, with everything that it had (rule R16).
 //!
-//! Decides that from the marker that the server carries. What a marker may claim is [`Board::settled_through`]'s to say,
-//! what becomes of a server that is older is [`Input::Older`]'s. Reading and writing markers is the shell's.
+//! Decides that from the marker that the server carries. [`Board::settled_through`] decides what a marker may claim,
+//! and [`Input::Older`] what becomes of a server that is older. The shell reads and writes markers.
 //!
 //! [`Board::settled_through`]: super::Board::settled_through
 //! [`Input::Older`]: super::Input::Older
@@ -40,17 +40,17 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What a server carries: whose it is, and what it surely holds.
+/// The marker that a server carries: whose data it has, and what it is certain to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {
     pub journal: Uuid,
     pub instance: InstanceName,
     pub generation: Generation,
-    /// Everything up to here was committed there before the marker was.
+    /// Everything up to here was committed on the server before the marker was.
     pub through: Seq,
 }
 
-/// What the journal knows of an instance, to hold a marker against.
+/// The journal's record of an instance, to check a marker against.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     pub journal: Uuid,
@@ -61,16 +61,17 @@ pub struct Expected<'a> {
     pub marked: Option<Generation>,
 }
 
-/// Who the server is.
+/// Which server it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// It was never marked, or by a journal that is no more: what it holds is looked at as of any server that is new.
+    /// This journal never marked it, and it carries no marker or another journal's. Its contents are inspected like
+    /// those of any new server.
     New,
     /// It has everything that it had when it was last marked.
     Same,
-    /// It has come back without what it was given after this position, or some of it.
+    /// It has come back without some or all of what it was given after this position.
     Older { through: Seq },
-    /// Somebody else's data is in place of its own: nothing is served from it, and nothing sent to it.
+    /// It holds someone else's data in place of its own. Nothing is served from it, and nothing is sent to it.
     Foreign(Foreign),
 }
 
@@ -86,7 +87,7 @@ pub enum Foreign {
 }
 
 impl Expected<'_> {
-    /// Who the server is that carries this marker, or none.
+    /// Identifies the server that carries this marker, or none.
     pub fn identify(&self, found: Option<&Marker>) -> Identity {
         let Some(found) = found else {
             return self.marked.map_or(Identity::New, |_| Identity::Older { through: Seq::ZERO });

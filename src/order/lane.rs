@@ -1,7 +1,7 @@
 //! One lane: its entries in `seq` order and every instance's progress in it.
 //!
-//! Decides what may be sent next to one instance (rules R1, R3, R4, R9) and what an instance has covered (rule R5). It
-//! knows nothing of other lanes: what crosses lanes is in [`super::board`] (`cross_lane.rs`).
+//! Decides what may be sent next to one instance (rules R1, R3, R4, R9) and what an instance has covered (rule R5).
+//! Rules that cross lanes are in [`super::board`] (`cross_lane.rs`).
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,23 +18,23 @@ use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
 
-/// What has become of the one request that an instance may have in this lane (rule R1).
+/// The state of the one request that an instance may have in this lane (rule R1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InFlight {
     /// Nothing is under way.
     None,
-    /// The ids of a limited delete are being read there.
+    /// The ids of a limited delete are being read on the instance.
     Resolving { seq: Seq },
-    /// Sent, no answer yet.
+    /// Sent, and not answered yet.
     Sent { first: Seq, last: Seq },
-    /// Executed or skipped there; becoming durable. A new request waits for that (rule R1).
+    /// Executed or skipped on the instance, and becoming durable. The next request waits for that (rule R1).
     Recording { through: Seq },
-    /// In doubt. Sent again first, once the instance has quiesced (rule R2).
+    /// In doubt. It is sent again first, once the instance has quiesced (rule R2).
     InDoubt,
-    /// Answered with an unexplained failure of this entry; a check whether the instance executes writes is under way
-    /// (rule R12).
+    /// Answered with an unexplained failure of this entry. A check whether the instance executes other writes is under
+    /// way (rule R12).
     Checking { seq: Seq },
-    /// The last request had no effect; none is sent before the pause is over.
+    /// The last request had no effect. The next one waits until the pause is over.
     Paused,
 }
 
@@ -42,7 +42,7 @@ pub enum InFlight {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LateWriteCheck {
     None,
-    /// A settle time begins when the request in flight has ended.
+    /// A settle time begins once the request in flight has ended.
     WaitDue,
     /// The settle time is running.
     Waiting,
@@ -51,15 +51,15 @@ pub(super) enum LateWriteCheck {
 /// One replica: how far an instance is in a lane, and what is in flight there.
 #[derive(Clone, Debug)]
 pub struct ReplicaProgress {
-    /// The last entry known durably to be applied or skipped there.
+    /// The last entry durably known to be applied or skipped on the instance.
     pub durable: Seq,
-    /// Everything up to here is durably applied, or skipped. The search for the head starts here, so that a long row of
+    /// Everything up to here is durably applied, or skipped. The search for the head starts here, so that a long run of
     /// skipped entries is walked only once.
     pub scan_from: Seq,
     pub in_flight: InFlight,
-    /// Entries up to here may have been executed there, and whether they were is unknown.
+    /// Entries up to here may have been executed on the instance; it is unknown whether they were.
     pub doubt: Seq,
-    /// Every request for entries up to here has been answered: what is in doubt up to here can no longer be executed.
+    /// Every request for entries up to here has been answered, so what is in doubt up to here can no longer be executed.
     pub over: Seq,
     /// The last entry that was rejected by agreement and left this replica equal to the others (rule R12).
     pub compared: Seq,
@@ -70,7 +70,7 @@ pub struct ReplicaProgress {
     pub unanswered: u32,
     /// Consecutive requests without effect while the instance was reachable, since its last answer or return.
     pub backoffs: u32,
-    /// The latest wait that has begun here.
+    /// The latest wait that began for this replica.
     pub wait: WaitId,
     pub(super) late_write_check: LateWriteCheck,
     pub(super) trail: Trail,
@@ -112,29 +112,29 @@ impl ReplicaProgress {
         self.durable.max(self.scan_from)
     }
 
-    /// Whether a request (or a read for one) is under way there.
+    /// Returns whether a request, or a read for one, is under way on the instance.
     pub(super) fn busy(&self) -> bool {
         matches!(self.in_flight, InFlight::Sent { .. } | InFlight::Resolving { .. } | InFlight::Checking { .. })
     }
 
-    /// Whether a request for this entry is under way there.
+    /// Returns whether a request for this entry is under way on the instance.
     fn is_at(&self, seq: Seq) -> bool {
         match self.in_flight {
             InFlight::Sent { first, last } => first <= seq && seq <= last,
             InFlight::Resolving { seq: other } | InFlight::Checking { seq: other } => other == seq,
-            // Its verdict is on its way into the journal.
+            // Its verdict is becoming durable.
             InFlight::Recording { through } => self.durable < seq && seq <= through,
             InFlight::None | InFlight::InDoubt | InFlight::Paused => false,
         }
     }
 
-    /// A request there got a definite answer.
+    /// Notes that a request got a definite answer.
     pub(super) fn answered(&mut self) {
         self.unanswered = 0;
         self.backoffs = 0;
     }
 
-    /// A wait begins: only its own end ends it.
+    /// Begins a wait. Only the end of this wait ends it.
     pub(super) fn begin_wait(&mut self, in_flight: InFlight) -> WaitId {
         if self.late_write_check == LateWriteCheck::WaitDue && in_flight == InFlight::InDoubt {
             self.late_write_check = LateWriteCheck::Waiting;
@@ -149,18 +149,18 @@ impl ReplicaProgress {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub entry: Entry,
-    /// The collection that a catalog entry changes, where that is known.
+    /// The collection that a catalog entry changes, if known.
     pub changes: Option<CollectionId>,
     pub ack_policy: AckPolicy,
     pub client: ClientState,
     pub ack_state: AckState,
-    /// Its answer has been given: never twice.
+    /// The client's answer has been given. It is never given twice.
     pub answer_given: bool,
-    /// Never again part of a merged request: one that contained it was rejected, failed, or not answered.
+    /// Never merged again, because a request that contained it was rejected, failed, or not answered.
     pub solo: bool,
-    /// A limited delete's ids are durable.
+    /// The ids of this limited delete are durable.
     pub resolved: bool,
-    /// A request for it ended otherwise than with the word that nothing happened.
+    /// A request for it ended otherwise than as `NotSent`, or an earlier edge may have sent one.
     pub may_have_run: bool,
     /// Single requests that healthy instances left without an answer, per instance.
     pub unanswered: Vec<u32>,
@@ -168,7 +168,7 @@ pub(super) struct Slot {
     pub examined: bool,
     /// Its unexplained failures, once there are any (rule R12).
     pub failures: Option<Box<Failures>>,
-    /// Deaths of each instance while it had it; empty while there were none (rule R13).
+    /// Deaths of each instance while it had the entry; empty if there were none (rule R13).
     pub deaths: Vec<u32>,
 }
 
@@ -179,19 +179,19 @@ pub struct Lane {
     pub(super) replicas: Vec<ReplicaProgress>,
     /// Entries that a client waits for, the most urgent first.
     pub(super) waiting: BTreeSet<(Priority, Seq)>,
-    /// The next request waits for these.
+    /// The writers that the next request waits for (rule R19).
     pub(super) expected: Option<Expected>,
     /// The last entry whose effect a client may rely on (rule R5).
     pub(super) answered: Seq,
     /// The last entry that has entered, whatever became of it.
     pub(super) entered: Seq,
-    /// How often a replica of it has left it.
+    /// How often one of its replicas has diverged, or was found to be worse than diverged.
     pub(super) divergences: u32,
-    /// How many of its entries are counted; and whether it may have changed since.
+    /// How many of its entries are counted, and whether it may have changed since.
     pub(super) counted: usize,
     pub(super) touched: bool,
     pub(super) dimension: Dimension,
-    /// The collection was deleted by this entry: everything unsettled here is void (rule R7).
+    /// The collection was deleted by this entry, so everything unsettled here is void (rule R7).
     pub(super) closed_by: Option<Seq>,
 }
 
@@ -235,14 +235,14 @@ impl Lane {
         });
     }
 
-    /// The entry's client has its answer, or no longer waits. Returned: whether one waited.
+    /// Notes that the entry's client has its answer, or no longer waits. Returns whether a client was waiting.
     pub(super) fn stops_waiting(&mut self, seq: Seq) -> bool {
         let priority = self.slot(seq).map(|slot| slot.entry.profile.priority);
         priority.is_some_and(|priority| self.waiting.remove(&(priority, seq)))
     }
 
-    /// The precedence of a request for these entries. A client that waits for a later entry of the lane waits for it,
-    /// too.
+    /// The precedence of a request for these entries. A client that waits for a later entry of the lane waits for this
+    /// request too.
     pub(super) fn precedence(&self, seqs: &[Seq]) -> Precedence {
         let awaited = self.waiting.first().map(|(priority, _)| *priority);
         let own = seqs.iter().filter_map(|seq| self.slot(*seq)).map(|slot| slot.entry.profile.priority);
@@ -280,14 +280,15 @@ impl Lane {
         self.slots.range_mut(from..).take_while(move |slot| slot.entry.seq <= through)
     }
 
-    /// Whether an instance skips this entry (rule R4). A rejected write may have set the collection's dimension; as
-    /// long as none is known it is sent to every instance. Where it is in doubt it is sent again, and should be
-    /// rejected.
+    /// Returns whether an instance skips this entry (rule R4). A rejected write may have set the collection's
+    /// dimension, so it is sent to every instance as long as no dimension is known. Where it is in doubt, it is sent
+    /// again and should be rejected.
     pub(super) fn skipped(&self, slot: &Slot, progress: &ReplicaProgress) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
             Some(Verdict::Void | Verdict::Abandoned) => true,
-            // What it may have created is undone there; what it may have changed leaves the collection.
+            // A creation in doubt is undone on the instance. Where a write or a change is in doubt, the instance leaves
+            // the collection instead.
             Some(Verdict::Quarantined) => {
                 let kind = slot.entry.profile.kind;
                 kind.is_record() || kind == Kind::UpdateCollection || progress.doubt < slot.entry.seq
@@ -322,7 +323,7 @@ impl Lane {
         }
     }
 
-    /// Everything up to here is applied or skipped on the instance (rule R5).
+    /// The position up to which everything is applied or skipped on the instance (rule R5).
     pub(super) fn covered(&self, instance: InstanceId) -> Seq {
         let progress = self.progress(instance);
         let mut covered = match progress.in_flight {
@@ -343,7 +344,7 @@ impl Lane {
         covered
     }
 
-    /// Everything up to here is durably known to be applied or skipped on the instance: what pages and metrics show.
+    /// The position up to which everything is durably applied or skipped on the instance. Pages and metrics show this.
     pub(super) fn durably_covered(&self, instance: InstanceId) -> Seq {
         let progress = self.progress(instance);
         match progress.in_flight {
@@ -363,15 +364,15 @@ impl Lane {
         self.slots.range(from..).map(|slot| slot.entry.seq).next()
     }
 
-    /// Whether something in doubt there will be sent again (rule R2). Nothing is sent to a diverged replica, so nothing
-    /// may wait for it.
+    /// Returns whether something in doubt on the instance will be sent again (rule R2). Nothing is sent to a diverged
+    /// replica, so nothing may wait for it.
     pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
         let progress = self.progress(instance);
         progress.state == LaneState::InStep && progress.doubt > self.covered(instance)
     }
 
-    /// Whether a request without an answer may still be executed there. An entry that was answered with an unexplained
-    /// failure is in doubt as well, but no request for it is pending.
+    /// Returns whether an unanswered request may still be executed on the instance. An entry answered with an
+    /// unexplained failure is in doubt as well, but no request for it is pending.
     pub(super) fn may_still_execute(&self, instance: InstanceId) -> bool {
         self.doubtful(instance) && self.progress(instance).doubt > self.progress(instance).over
     }
@@ -381,28 +382,28 @@ impl Lane {
         self.index_after(seq).saturating_sub(self.index_after(self.progress(instance).scan_from()) + 1)
     }
 
-    /// Entries that the instance is not durably known to have applied.
+    /// The number of entries that the instance is not durably known to have applied.
     pub(super) fn behind(&self, instance: InstanceId) -> u64 {
         self.lacked(instance).count() as u64
     }
 
-    /// Those entries.
+    /// The entries that [`Lane::behind`] counts.
     pub(super) fn lacked(&self, instance: InstanceId) -> impl Iterator<Item = Seq> {
         let from = self.index_after(self.durably_covered(instance));
         let lacked = move |slot: &&Slot| !self.skipped(slot, self.progress(instance));
         self.slots.range(from..).filter(lacked).map(|slot| slot.entry.seq)
     }
 
-    /// Whether the instance is not durably known to have applied some entry up to this one.
+    /// Returns whether some entry up to this one is not durably known to be applied on the instance.
     pub(super) fn is_behind(&self, instance: InstanceId, up_to: Seq) -> bool {
         let from = self.index_after(self.durably_covered(instance));
         let mut entries = self.slots.range(from..).take_while(|slot| slot.entry.seq <= up_to);
         entries.any(|slot| !self.skipped(slot, self.progress(instance)))
     }
 
-    /// The run of neighbours that starts at `first` and may share one request on `instance` (rules R1, R9).
+    /// The run of neighbors that starts at `first` and may share one request on `instance` (rules R1, R9).
     ///
-    /// `before`: the run ends at this position, because an open deletion follows (rule R7).
+    /// `before`: the run ends at this position because an open deletion follows (rule R7).
     pub(super) fn run_from(&self, instance: InstanceId, first: Seq, before: Seq, limits: MergeLimits) -> Vec<Seq> {
         let Some(head) = self.slot(first) else { return Vec::new() };
         let mut run = vec![first];
@@ -424,12 +425,12 @@ impl Lane {
         run
     }
 
-    /// The end of what may have been under way on the instance before a crash, also of entries that have a verdict by now:
-    /// everything up to there counts as in doubt (rule R2). `None`: nothing was. Because skips are recorded before
-    /// anything newer is sent, it started right after the durable progress.
+    /// The end of what may have been under way on the instance before a crash, including entries that have a verdict by
+    /// now. Everything up to there counts as in doubt (rule R2). `None` if nothing was under way. It starts right after
+    /// the durable progress, because skips are recorded before anything newer is sent.
     ///
-    /// Nothing beyond an open deletion at `before` was sent, so nothing there may count as in doubt: the deletion and
-    /// the doubt would wait for each other (rule R7).
+    /// Nothing beyond an open deletion at `before` was sent, so nothing beyond it may count as in doubt. Otherwise the
+    /// deletion and the doubt would wait for each other (rule R7).
     pub(super) fn doubtful_end(&self, instance: InstanceId, before: Seq, limits: MergeLimits) -> Option<Seq> {
         let first = self.slots.get(self.index_after(self.progress(instance).durable))?;
         let (seq, open) = (first.entry.seq, first.entry.verdict.is_none());
@@ -454,8 +455,8 @@ impl Lane {
         end
     }
 
-    /// Forgets entries that every instance has durably which is in step, or about to be; not those that a request is about: it
-    /// may have been sent before they could be skipped.
+    /// Forgets entries that are durable on every instance that is in step or about to be. Entries of a request under
+    /// way are kept, since it may have been sent before they could be skipped.
     pub(super) fn trim(&mut self) {
         let passed = |progress: &ReplicaProgress| match (progress.state, progress.in_flight) {
             (LaneState::InStep, InFlight::Sent { first: seq, .. })
@@ -477,18 +478,18 @@ impl Lane {
         }
     }
 
-    /// Whether nothing is under way on any instance.
+    /// Returns whether nothing is under way on any instance.
     pub(super) fn idle(&self) -> bool {
         self.replicas.iter().all(|progress| progress.in_flight == InFlight::None)
     }
 
-    /// Whether any instance but `except` has a request for this entry under way.
+    /// Returns whether any instance other than `except` has a request for this entry under way.
     pub(super) fn under_way_elsewhere(&self, seq: Seq, except: InstanceId) -> bool {
         let mut others = self.replicas.iter().enumerate().filter(|(index, _)| *index != except.0);
         others.any(|(_, progress)| progress.is_at(seq))
     }
 
-    /// Whether any instance has a request for this entry under way.
+    /// Returns whether any instance has a request for this entry under way.
     pub(super) fn under_way(&self, seq: Seq) -> bool {
         self.replicas.iter().any(|progress| progress.is_at(seq))
     }

@@ -1,4 +1,4 @@
-//! What a lane knows of an instance, of its collection and of its clients. Plain data.
+//! The state that a lane keeps of an instance, of its collection and of its clients. Plain data.
 
 use super::entry::Entry;
 use crate::ids::Seq;
@@ -7,19 +7,19 @@ use crate::ids::Seq;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneState {
     InStep,
-    /// Neither sent to nor served from (G9).
+    /// Nothing is sent to it or served from it (G9).
     Diverged,
-    /// As diverged, and its copy is not read either: it died of a write to this collection (rule R13). It is made anew (rule
-    /// R14), or compared when an operator says so.
+    /// Like `Diverged`, and its copy is not read either, because the instance died of a write to this collection (rule
+    /// R13). The copy is replaced by a new one (rule R14), or compared if an operator decides so.
     Quarantined,
-    /// As diverged, and known to be wrong (rule R17): it is never compared, only made anew.
+    /// Like `Diverged`, and known to be wrong (rule R17). It is never compared, only replaced by a new copy.
     Condemned,
-    /// As condemned, and for its records alone: what differs may be repaired where it is, too (rule R14).
+    /// Like `Condemned`, but for its records alone: it may also be repaired where it is (rule R14).
     Contradicted,
 }
 
 impl LaneState {
-    /// Whether a divergence of this kind is the worse one: then it counts, whatever the copy was found to be before.
+    /// Returns whether a divergence of this kind is worse than the previous state, and therefore replaces it.
     pub(super) fn is_worse_than(self, before: LaneState) -> bool {
         match self {
             LaneState::Condemned => matches!(before, LaneState::Diverged | LaneState::Contradicted),
@@ -36,43 +36,43 @@ pub enum Dimension {
     Known,
 }
 
-/// Clients that have just been answered, and are expected to write again at once (rule R19).
+/// Clients that were just answered and are expected to write again at once (rule R19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Expected {
-    /// The last entry that one of them was answered: it names this expectation.
+    /// The last entry that was answered to one of them. It identifies this expectation.
     pub after: Seq,
-    /// How many have not come again yet. Never none.
+    /// How many have not written again yet. Never zero.
     pub writers: u32,
 }
 
 impl Expected {
-    /// One of them has come; what is expected of the others.
+    /// Notes that one of them has written again. Returns what is expected of the others.
     pub fn one_came(self) -> Option<Expected> {
         (self.writers > 1).then(|| Expected { writers: self.writers - 1, ..self })
     }
 }
 
-/// Whether what is replicated to an instance waits for more, to go along in one request (rule R19).
+/// Whether replication to an instance is held, so that more entries share a request (rule R19).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Trail {
-    /// It gets what it missed; nothing is held.
+    /// The instance is catching up on what it missed. Nothing is held.
     #[default]
     CatchingUp,
-    /// It has everything that was applied, or is being sent that.
+    /// The instance has everything that was applied, or is being sent it.
     Level,
-    /// What it lacks from this entry on is held.
+    /// Everything that the instance lacks, from this entry on, is held.
     Held(Seq),
-    /// What it lacks goes at once: the time is over, or somebody needs it there.
+    /// Everything that the instance lacks is sent at once: the hold is over, or the entries are needed on the instance.
     Due,
 }
 
 impl Trail {
-    /// A request for what it lacks is sent.
+    /// Returns the state after a request for what the instance lacks was sent.
     pub fn after_sending(self) -> Trail {
         if self == Trail::CatchingUp { Trail::CatchingUp } else { Trail::Level }
     }
 
-    /// Nothing is held any more.
+    /// Returns the state with nothing held.
     pub fn released(self) -> Trail {
         if matches!(self, Trail::Held(_)) { Trail::Due } else { self }
     }
@@ -81,14 +81,14 @@ impl Trail {
 /// What an instance has yet to apply.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lag {
-    /// Of the requests' bodies.
+    /// The size of the requests' bodies.
     pub bytes: u64,
     /// The first of the entries.
     pub oldest: Option<Seq>,
 }
 
 impl Lag {
-    /// This entry as well.
+    /// Adds this entry.
     pub(super) fn and(self, entry: &Entry) -> Lag {
         let oldest = self.oldest.map_or(entry.seq, |oldest| oldest.min(entry.seq));
         Lag { bytes: self.bytes + entry.profile.bytes, oldest: Some(oldest) }

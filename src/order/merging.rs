@@ -1,6 +1,6 @@
-//! Which neighbours of a lane may share a request, and how many (rules R9 and R13).
+//! Which neighboring entries of a lane may share a request, and how many (rules R9 and R13).
 //!
-//! Pure questions about two profiles and a size. When a request is sent, and where, is decided in [`super::board`].
+//! Pure functions of two profiles and a size. [`super::board`] decides when a request is sent, and where.
 
 use super::entry::{Merge, Profile};
 use super::vouching::Vouching;
@@ -13,23 +13,23 @@ pub struct MergeLimits {
 }
 
 impl MergeLimits {
-    /// Every entry has a request of its own.
+    /// Every entry gets a request of its own.
     pub const SINGLE: MergeLimits = MergeLimits { documents: 1, bytes: 1 };
 
-    /// These, as far as the others allow.
+    /// Returns these limits, capped by the others.
     pub(super) fn within(self, others: MergeLimits) -> MergeLimits {
         MergeLimits { documents: self.documents.min(others.documents), bytes: self.bytes.min(others.bytes) }
     }
 }
 
-/// What is left to be filled of one merged request.
+/// How full one merged request is.
 pub(super) struct Room {
     pub documents: u32,
     pub bytes: u64,
 }
 
 impl Room {
-    /// Whether this one fits in as well.
+    /// Adds this entry, and returns whether the request is still within the limits.
     pub fn take(&mut self, profile: &Profile, limits: MergeLimits) -> bool {
         self.documents = self.documents.saturating_add(profile.merge.map_or(0, |merge| merge.docs));
         self.bytes = self.bytes.saturating_add(profile.bytes);
@@ -37,7 +37,7 @@ impl Room {
     }
 }
 
-/// Whether both may be in one request (rules R9 and R13).
+/// Returns whether both may be in one request (rules R9 and R13).
 pub(super) fn mergeable(head: &Profile, next: &Profile) -> bool {
     let same = |a: Option<Merge>, b: Option<Merge>| match (a, b) {
         (Some(a), Some(b)) => a.encoding == b.encoding,

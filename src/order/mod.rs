@@ -1,8 +1,7 @@
 //! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R19).
 //!
-//! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
-//! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
-//! `tests/simulation`.
+//! Pure: no I/O, no clock, no tokio, no randomness. Events come in as [`Input`]s, work goes out as [`Effect`]s:
+//! `coordinator/` answers clients, `executor/` does the rest and reports back. `tests/simulation` simulates it by seed.
 
 mod admission;
 mod batch_size;

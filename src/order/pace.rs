@@ -1,41 +1,42 @@
-//! How long it pays to wait for writers that were just answered, so that they share the next request, and to hold what is
-//! replicated (rule R19).
+//! How long it pays to wait for writers that were just answered, so that they share the next request, and how long to
+//! hold what is replicated (rule R19).
 //!
-//! Pure: the caller measures and waits. What is waited for at all is the board's (`board/gather.rs`). A wait costs those who
-//! are there already; it pays if it saves the others a request of their own. So it is at most half of what a request
-//! takes, not much longer than such writers took to come lately, and nothing for a while when they did not come. Two
-//! commits come on top: that of the last request's progress, before which nothing could be sent, and that of the writes that come,
-//! which is saved again, since two requests that become one have one progress.
+//! Pure: the caller measures and waits. The board decides whether to wait at all (`board/gather.rs`). A wait delays the
+//! entries that are already there. It pays if it saves the others a request of their own. So it lasts at most half as
+//! long as a request takes, not much longer than such writers recently took to come, and it is left out for a while
+//! after they did not come. The time of two commits is added. Nothing could be sent before the first, that of the last
+//! request's progress. The second, that of the writes that come, is saved again, since two requests that become one
+//! need only one progress record.
 
 use std::time::Duration;
 
-/// The longest wait is this part of what a request of the lane takes on the instance.
+/// The longest wait is the time that a request of the lane takes on the instance, divided by this.
 const PART_OF_A_REQUEST: u32 = 2;
-/// No shorter wait is begun: a timer would be too late.
+/// Shorter waits are left out: the timer would fire too late.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// How many waits are left out at most after writers did not come.
+/// The most waits in a row that are left out after writers did not come.
 const MOST_LEFT_OUT: u32 = 64;
 
-/// What was learned of one lane on one instance.
+/// Measurements of one lane on one instance.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
-    /// What a request takes: the mean of the last few.
+    /// How long a request takes: the mean of the last few.
     request: Duration,
-    /// How long all that were expected took to come.
+    /// How long it takes until all expected writers have come.
     coming: Duration,
-    /// Waits in a row for which less than half of them came.
+    /// Waits in a row in which fewer than half of the writers came.
     in_vain: u32,
-    /// Waits that are left out yet.
+    /// How many more waits are left out.
     left_out: u32,
 }
 
 impl Pace {
-    /// A request took this long.
+    /// Notes how long a request took.
     pub fn took(&mut self, request: Duration) {
         self.request = recent_mean(self.request, request);
     }
 
-    /// How long to wait now, at most for `most` and two commits, each of which takes `recording`; zero: not at all.
+    /// Returns how long to wait now: at most `most`, plus two commits, each of which takes `recording`. Zero means no wait.
     pub fn span(&mut self, most: Duration, recording: Duration) -> Duration {
         let longest = most.min(self.request / PART_OF_A_REQUEST);
         if longest < SHORTEST {
@@ -49,13 +50,13 @@ impl Pace {
         if self.coming == Duration::ZERO { longest } else { longest.min(self.coming * 2 + SHORTEST) }
     }
 
-    /// How long what another instance lacks is held, at most for `most`, so that it goes along with what is executed here next;
-    /// zero: not at all, since nothing more is executed within that time.
+    /// Returns how long to hold what another instance lacks, at most `most`, so that it is sent together with what is
+    /// executed here next. Zero means no hold, since nothing more is executed within that time.
     pub fn trailing(&self, most: Duration) -> Duration {
         if self.request == Duration::ZERO || self.request > most { Duration::ZERO } else { most }
     }
 
-    /// A wait for so many has ended after this time.
+    /// Notes the end of a wait: how many writers were expected, how many came, and how long the wait took.
     pub fn ended(&mut self, expected: u32, came: u32, after: Duration) {
         self.coming = if came >= expected { recent_mean(self.coming, after) } else { self.coming.max(after) };
         if came.saturating_mul(2) >= expected {
@@ -67,7 +68,7 @@ impl Pace {
     }
 }
 
-/// The mean of the last few; the newest counts a quarter.
+/// The mean of the last few values. The newest counts a quarter.
 pub fn recent_mean(before: Duration, newest: Duration) -> Duration {
     if before == Duration::ZERO { newest } else { (before * 3 + newest) / 4 }
 }

@@ -1,4 +1,4 @@
-//! Who goes first when more lanes want to send to an instance than may at once.
+//! Which lane goes first when more lanes want to send to an instance than may do so at once.
 //!
 //! Within a lane there is no choice: entries go in `seq` order (rules R1, R6). Across lanes there is one, and this file
 //! makes it. The shell counts what is under way.
@@ -6,22 +6,22 @@
 use super::entry::{ClientState, Priority};
 use crate::ids::Seq;
 
-/// Where a lane's request stands among those of other lanes: the lowest goes first.
+/// Where a lane's request ranks among those of other lanes; the lowest goes first.
 ///
-/// Lanes with a waiting client first, then the more urgent, then the older. Strictly so: what waits behind others
-/// waits for as long as there are others.
+/// Lanes with a waiting client go first, then the more urgent, then the older. The order is strict: a request that
+/// ranks behind others waits for as long as there are others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence {
-    /// Whether a client waits for anything in the lane: what stands before its write holds it up.
+    /// Whether a client waits for anything in the lane, since the entries before its write delay it.
     pub client: ClientState,
-    /// The most urgent of the request's entries, and of those that clients wait for behind them.
+    /// The most urgent priority among the request's entries and the entries of the lane that clients wait for.
     pub priority: Priority,
     /// The first entry of the request.
     pub seq: Seq,
 }
 
 impl Precedence {
-    /// The precedence of what stands for both.
+    /// Returns the precedence of a request on behalf of both.
     #[must_use]
     pub fn or(self, other: Precedence) -> Precedence {
         Precedence {

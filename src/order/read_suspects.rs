@@ -1,13 +1,13 @@
-//! Reads that may have cost an instance its life (rule R13, for reads): who may still be sent, where, and who is refused.
+//! Reads that may have killed an instance (rule R13, for reads): which reads may still be sent, where, and which are refused.
 //!
-//! A read that is not vouched for and whose instance dies is a suspect: with it all of its class on its collection.
-//! Alone at the death it is quarantined; in company the next of its class goes alone, to the same instance, when that
-//! is back. An answer clears it, a second death quarantines it, and so does an instance that does not come back while
-//! others are there. Until then nothing that is not vouched for is sent to its collection, nor anything of its class to
-//! another one; but not without end, since its client may never ask again. Reads change nothing, so all of this is
-//! forgotten with the process.
+//! A read that is not vouched for and whose instance dies is a suspect, and with it all of its class on its collection.
+//! If it was alone at the death, it is quarantined. In company, the next read of its class goes alone, to the same
+//! instance, once that is back. An answer clears it. A second death quarantines it, and so does an instance that does
+//! not come back while others are reachable. Until then nothing that is not vouched for is sent to its collection, nor
+//! anything of its class to another one. This ends after a while even without a verdict, since the client may never ask
+//! again. Reads change nothing, so all of this is forgotten when the process ends.
 //!
-//! No clock: whoever asks says first what has become of the instances ([`ReadSuspects::look`]).
+//! No clock: the caller first reports the state of the instances ([`ReadSuspects::look`]).
 
 use super::vouching::{Company, Conditions};
 use crate::ids::{CollectionId, InstanceId};
@@ -17,12 +17,12 @@ use crate::ids::{CollectionId, InstanceId};
 pub enum ReadKind {
     Get,
     Query,
-    /// What has neither conditions nor vectors.
+    /// A read with neither conditions nor vectors.
     Other,
 }
 
 impl ReadKind {
-    /// As it is shown.
+    /// The name, as shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             ReadKind::Get => "get",
@@ -39,23 +39,23 @@ pub struct ReadClass {
     pub conditions: Conditions,
 }
 
-/// Which reads are meant.
+/// The reads that a case is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadSubject {
     pub collection: CollectionId,
     pub class: ReadClass,
 }
 
-/// Names one case while the process lives.
+/// Identifies a case for the lifetime of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseId(pub u64);
 
-/// How far a case is.
+/// The state of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CaseState {
     /// The instance has died and is not back.
     Away,
-    /// The instance is back: the next read of the class goes there, alone.
+    /// The instance is back. The next read of the class goes there, alone.
     Back,
     /// That read is under way.
     Trying,
@@ -73,12 +73,12 @@ pub struct Case {
     pub holds: Holds,
 }
 
-/// What a case that is open holds back.
+/// What an open case holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// What is not vouched for on its collection, and its class elsewhere.
+    /// Requests that are not vouched for on its collection, and its class on other collections.
     Others,
-    /// Its class on its collection: others have waited long enough.
+    /// Only its class on its collection: the others have waited long enough.
     Itself,
 }
 
@@ -86,7 +86,7 @@ pub enum Holds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permission {
     Anywhere,
-    /// To this instance and no other; [`ReadSuspects::tried`] is owed.
+    /// To this instance and no other. The caller must report the outcome to [`ReadSuspects::tried`].
     Alone(CaseId, InstanceId),
     Refused(CaseId, Standing),
 }
@@ -94,7 +94,7 @@ pub enum Permission {
 /// Why a class is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It will be known soon.
+    /// The verdict is pending.
     Suspect,
     /// Until an operator lifts it.
     Quarantined,
@@ -105,16 +105,16 @@ pub enum Standing {
 pub enum Trial {
     Answered,
     Died,
-    /// Not sent, or without an answer from an instance that lives.
+    /// Not sent, or not answered by an instance that is alive.
     Unclear,
 }
 
-/// What has become of a case's instance.
+/// The current state of a case's instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sight {
     /// It died and is not back.
     Away,
-    /// It has not been back in time, and another instance is there.
+    /// It has not come back within the allowed time, and another instance is reachable.
     Overdue,
     /// It serves the collection.
     Serves,
@@ -130,7 +130,7 @@ pub struct ReadSuspects {
 }
 
 impl ReadSuspects {
-    /// None; never more than `most` at once.
+    /// Starts without cases; never holds more than `most` at once.
     pub const fn new(most: usize) -> ReadSuspects {
         ReadSuspects { cases: Vec::new(), most, next: 1 }
     }
@@ -139,7 +139,7 @@ impl ReadSuspects {
         &self.cases
     }
 
-    /// What is seen of the instances now, case by case.
+    /// Updates every case with the current state of its instance.
     pub fn look(&mut self, sight: impl Fn(&Case) -> Sight) {
         for case in &mut self.cases {
             case.state = match (case.state, sight(case)) {
@@ -151,7 +151,8 @@ impl ReadSuspects {
         }
     }
 
-    /// Those whose verdict others have waited for long enough: nobody may ask again for what would bring it.
+    /// Lets other requests go on where they have waited long enough for a verdict. The read that would bring the
+    /// verdict may never be asked again.
     pub fn let_others_go(&mut self, have_waited: impl Fn(&Case) -> bool) {
         for case in &mut self.cases {
             if have_waited(case) {
@@ -160,10 +161,10 @@ impl ReadSuspects {
         }
     }
 
-    /// Whether a read that is not vouched for may be sent now.
+    /// Returns whether a read that is not vouched for may be sent now.
     pub fn ask(&mut self, subject: ReadSubject) -> Permission {
         let Some(at) = self.cases.iter().position(|case| case.subject == subject) else {
-            // The same on another collection could cost another instance its life, and so could another one on this.
+            // The same class on another collection could kill another instance, and so could another class on this collection.
             let held = |case: &&Case| {
                 case.holds_others()
                     && (case.subject.collection == subject.collection || case.subject.class == subject.class)
@@ -190,8 +191,8 @@ impl ReadSuspects {
         self.cases.iter().any(|case| case.instance == instance && case.state == CaseState::Trying)
     }
 
-    /// Whether a write to this collection that is not vouched for waits for the verdict on a read, or would meet what a
-    /// read is convicted of. Only what searches has something in common across operations.
+    /// Returns why a write to this collection that is not vouched for must not be sent: it waits for the verdict on a
+    /// read, or resembles a quarantined read. Only requests that search have something in common across operations.
     pub fn refuses_write(&self, collection: CollectionId, conditions: Conditions) -> Option<(CaseId, Standing)> {
         let here = |case: &Case| case.subject.collection == collection;
         let alike = |case: &Case| case.subject.class.conditions == conditions && conditions.is_searching();
@@ -204,14 +205,14 @@ impl ReadSuspects {
         found.or_else(|| self.cases.iter().find(suspected).map(|case| (case.id, Standing::Suspect)))
     }
 
-    /// The instance died with this read under way.
+    /// Notes that the instance died with this read under way.
     pub fn died(&mut self, subject: ReadSubject, instance: InstanceId, company: Company) -> CaseId {
         if let Some(case) = self.cases.iter().find(|case| case.subject == subject) {
-            // Another of the class, at the same death or before it was refused.
+            // Another read of the class, sent before the class was refused, or lost in the same death.
             return case.id;
         }
         if self.cases.len() >= self.most {
-            // Rather an open question is forgotten than a verdict.
+            // Forgetting an open case is better than forgetting a verdict.
             let open = self.cases.iter().position(|case| case.state != CaseState::Quarantined);
             self.cases.remove(open.unwrap_or(0));
         }
@@ -225,7 +226,7 @@ impl ReadSuspects {
         id
     }
 
-    /// The read that went alone has ended.
+    /// Notes how the read that went alone ended.
     pub fn tried(&mut self, id: CaseId, trial: Trial) {
         let Some(at) = self.cases.iter().position(|case| case.id == id && case.state == CaseState::Trying) else {
             return;
@@ -242,7 +243,7 @@ impl ReadSuspects {
         }
     }
 
-    /// An operator allows the class again. `None`: there is no such case.
+    /// Allows the class again, for an operator. `None` if there is no such case.
     pub fn lift(&mut self, id: CaseId) -> Option<Case> {
         let at = self.cases.iter().position(|case| case.id == id)?;
         Some(self.cases.remove(at))
@@ -250,7 +251,7 @@ impl ReadSuspects {
 }
 
 impl Case {
-    /// Whether there is no verdict yet.
+    /// Returns whether the case has no verdict yet.
     fn is_open(&self) -> bool {
         self.state != CaseState::Quarantined
     }

@@ -1,7 +1,7 @@
-//! What the blame for a death depends on: whether a request is vouched for, and its class (rule R13).
+//! The properties of a request that decide who is blamed for a death: whether it is vouched for, and its class (rule R13).
 //!
-//! `chroma::envelope`, with what has succeeded before, decides whether a request is vouched for; the board decides what
-//! follows.
+//! `chroma::envelope`, together with what has succeeded before, decides whether a request is vouched for. The board
+//! decides what follows.
 
 use super::kind::Kind;
 use crate::ids::Seq;
@@ -22,12 +22,12 @@ impl Conditions {
     pub const ALL: [Conditions; 5] =
         [Conditions::None, Conditions::Ids, Conditions::Metadata, Conditions::Document, Conditions::Both];
 
-    /// Whether such requests search.
+    /// Returns whether requests with these conditions search.
     pub const fn is_searching(self) -> bool {
         matches!(self, Conditions::Metadata | Conditions::Document | Conditions::Both)
     }
 
-    /// As it is stored and shown.
+    /// The name, as stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {
             Conditions::None => "none",
@@ -39,7 +39,7 @@ impl Conditions {
     }
 }
 
-/// Operation and condition class of a write: what is refused while one of them is a suspect.
+/// Operation and condition class of a write. The whole class is refused while one of its requests is a suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RequestClass {
     pub kind: Kind,
@@ -54,18 +54,18 @@ pub enum Vouching {
     Unvouched,
 }
 
-/// Whether an instance had anything else to do when it died.
+/// Whether anything else was in flight on an instance when it died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Company {
     Alone,
     Others,
 }
 
-/// Why a new write that is not vouched for is not taken.
+/// Why a new write that is not vouched for is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// This entry of its class, or of its lane, may have cost an instance its life; what becomes of it is not decided yet.
+    /// This entry, of the same class or in the same lane, may have killed an instance. Its verdict is pending.
     Suspect { seq: Seq },
-    /// This entry of its class was quarantined in its lane, and no operator has lifted that.
+    /// This entry of the same class was quarantined in the same lane, and no operator has lifted that.
     Quarantined { seq: Seq },
 }

@@ -1,8 +1,8 @@
-//! Whether a server with somebody else's data may be wiped (rule R16).
+//! Whether a server that holds foreign data may be wiped (rule R16).
 //!
-//! Decides only whether it is a server of its own. Two addresses can lead to one server: then what looks foreign under one
-//! of them is what another instance serves. So every other instance is given a new marker, and the foreign server must
-//! still carry the old one. Who gives the word, and what is deleted in which order, is the shell's.
+//! Decides only whether it is a server of its own. Two addresses can lead to one server, so what looks foreign under
+//! one of them may be what another instance serves. So every other instance is given a new marker, and the foreign
+//! server must still carry the old one. Who confirms the wipe, and what is deleted in which order, is up to the shell.
 
 use std::fmt;
 
@@ -11,44 +11,43 @@ use uuid::Uuid;
 use super::identity::{Generation, Marker};
 use crate::ids::InstanceName;
 
-/// What becomes of a server that holds somebody else's data.
+/// What to do with a server that holds foreign data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ForeignPolicy {
-    /// Nothing, until an operator says so.
+    /// Nothing, until an operator decides.
     Report,
-    /// It is wiped, and made anew from the others.
+    /// Wipe it, and rebuild it from the others.
     Rebuild,
 }
 
-/// Another configured instance, when the proof was made.
+/// Another configured instance, as of the time of the proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Witness {
     pub name: InstanceName,
     pub seen: Seen,
 }
 
-/// What was seen of a witness.
+/// The marker state of a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// It has taken a marker of this generation, after the foreign server was read for the first time and before it was
-    /// read for the second.
+    /// It took a marker of this generation between the first and the second read of the foreign server.
     Marked(Generation),
-    /// It could not be marked now. It was marked some time before.
+    /// It could not be marked now, but was marked before.
     MarkedBefore,
     /// It could not be marked now, and never was.
     NeverMarked,
 }
 
-/// What the proof came to.
+/// The result of the proof.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// It is a server of its own.
     Another,
     /// It is this instance's server, under another address.
     SameAs(InstanceName),
-    /// Its marker has changed otherwise: somebody else uses the server.
+    /// Its marker has changed in some other way: someone else uses the server.
     InUse,
-    /// It may be this instance's server: that one has to be there first.
+    /// It may be this instance's server. That instance must be marked first.
     NeedsWitness(InstanceName),
 }
 
@@ -67,8 +66,8 @@ impl fmt::Display for Proof {
     }
 }
 
-/// Whether the server that carried `before`, and carries `after` now, is a server of its own. `journal` is the one that
-/// marked the witnesses.
+/// Returns whether the server that carried `before`, and carries `after` now, is a server of its own. `journal` is the
+/// one that marked the witnesses.
 pub fn proof(journal: Uuid, before: &Marker, after: Option<&Marker>, witnesses: &[Witness]) -> Proof {
     if after != Some(before) {
         let shared = after.filter(|after| after.journal == journal).and_then(|after| {
@@ -79,14 +78,15 @@ pub fn proof(journal: Uuid, before: &Marker, after: Option<&Marker>, witnesses: 
         });
         return shared.map_or(Proof::InUse, |witness| Proof::SameAs(witness.name.clone()));
     }
-    // One that carried its own marker before, and is away, is not the server that carries another one, unless it is its.
+    // An instance that was marked before carries its own marker. While it is away, it can be the foreign server only if
+    // that one carries its marker.
     let carries = |name: &InstanceName| before.journal == journal && before.instance == *name;
     let doubtful = witnesses.iter().find(|witness| match witness.seen {
         Seen::Marked(_) => false,
         Seen::MarkedBefore => carries(&witness.name),
         Seen::NeverMarked => true,
     });
-    // Nobody is there to make it anew from.
+    // No witness could be marked, so there is no instance to rebuild the server from.
     let nobody = || witnesses.first().filter(|_| !witnesses.iter().any(|one| matches!(one.seen, Seen::Marked(_))));
     doubtful.or_else(nobody).map_or(Proof::Another, |witness| Proof::NeedsWitness(witness.name.clone()))
 }

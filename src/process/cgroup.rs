@@ -1,6 +1,6 @@
-//! Where the files of this process's control groups are, of both versions. Pure but for the reader that it is given.
+//! Where the files of this process's control groups are, for both versions. Pure, except for the reader passed in.
 //!
-//! A group is limited by those above it as well: all of them that can be seen are looked at, and the least limit counts.
+//! A group is also limited by the groups above it: all visible ones are read, and the lowest limit applies.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ enum Version {
     Second,
 }
 
-/// The folders of the groups, the process's own first.
+/// The folders of the groups, starting with the process's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Chain {
     version: Version,
@@ -36,7 +36,7 @@ struct Mount<'a> {
     controllers: &'a str,
 }
 
-/// A path as mountinfo spells it: spaces and such as octal numbers.
+/// Decodes a path from mountinfo, where characters such as spaces are octal numbers.
 fn unescaped(text: &str) -> String {
     let mut plain = String::new();
     let mut rest = text;
@@ -73,9 +73,9 @@ fn mounts(mountinfo: &str) -> Vec<Mount<'_>> {
 }
 
 impl Mount<'_> {
-    /// The folders of this group and of those above it, as far as they are mounted.
+    /// Returns the folders of this group and of those above it, as far as they are mounted.
     fn dirs(&self, group: &str) -> Vec<PathBuf> {
-        // In a container the group's path may be one that is not mounted: what is mounted is the container's own.
+        // In a container the group's path may not be mounted. The mount is then the container's own group.
         let inside = match self.root {
             "/" => group.strip_prefix('/').unwrap_or(group),
             root => {
@@ -90,7 +90,7 @@ impl Mount<'_> {
 }
 
 impl Groups {
-    /// From the contents of `/proc/self/cgroup` and `/proc/self/mountinfo`. `None`: no hierarchy is mounted.
+    /// Parses the contents of `/proc/self/cgroup` and `/proc/self/mountinfo`. Returns `None` if no hierarchy is mounted.
     pub(super) fn of(cgroup: &str, mountinfo: &str) -> Option<Groups> {
         let mounts = mounts(mountinfo);
         let lines: Vec<(&str, &str)> =
@@ -115,7 +115,7 @@ impl Groups {
         (groups.memory.is_some() || groups.cpu.is_some()).then_some(groups)
     }
 
-    /// The file with a group's limit of memory.
+    /// Returns the name of the file with a group's memory limit.
     pub(super) fn memory_file(&self) -> &'static str {
         match self.memory.as_ref().map(|chain| chain.version) {
             Some(Version::First) => "memory.limit_in_bytes",
@@ -123,17 +123,17 @@ impl Groups {
         }
     }
 
-    /// The least limit of memory among the groups.
+    /// Returns the lowest memory limit among the groups.
     pub(super) fn least(&self, limit: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
         self.memory.as_ref()?.dirs.iter().filter_map(|dir| limit(dir)).min()
     }
 
-    /// The folders in which a quota of processors may be.
+    /// Returns the folders that may contain a processor quota.
     pub(super) fn cpu_dirs(&self) -> &[PathBuf] {
         self.cpu.as_ref().map_or(&[], |chain| &chain.dirs)
     }
 
-    /// The processors that one group may use, by the files in its folder.
+    /// Returns how many processors one group may use, according to the files in its folder.
     pub(super) fn processors(&self, file: &dyn Fn(&str) -> Option<String>) -> Option<f64> {
         match self.cpu.as_ref()?.version {
             Version::First => parse::quota(&file("cpu.cfs_quota_us")?, &file("cpu.cfs_period_us")?),
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_container_sees_its_own_group_alone() {
-        // The path is the host's, and what is mounted is the group itself.
+        // The path is the host's, and the mount is the group itself.
         let mounted = "41 40 0:27 /docker/abc /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
         let groups = Groups::of("0::/docker/abc\n", mounted).unwrap();
         assert_eq!(dirs(groups.memory.as_ref()), ["/sys/fs/cgroup"]);

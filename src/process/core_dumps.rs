@@ -1,17 +1,17 @@
-//! No picture of this process's memory is written when it dies: it holds tokens, keys and what clients store.
+//! Forbids core dumps: this process's memory holds tokens, keys and clients' data.
 //!
-//! It decides only that. What may be read of a live process is the system's.
+//! It decides nothing else. The system decides what may be read of a live process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The system takes a limit of one byte for "not at all", also where dumps go to a program and no other limit counts.
+/// The system treats a limit of one byte as no dump at all, even if dumps go to a program, which no other limit stops.
 const NOT_AT_ALL: Rlimit = Rlimit { current: Some(1), maximum: Some(1) };
 
-/// From now on, for this process and what it becomes.
+/// Forbids core dumps from now on, for this process and any program that replaces it.
 pub fn forbid_core_dumps() {
     if let Err(error) = setrlimit(Resource::Core, NOT_AT_ALL) {
         if getrlimit(Resource::Core).maximum == Some(0) {
-            // It cannot be raised to one. No file is written either way.
+            // The limit cannot be raised to one. No file is written either way.
             return tracing::info!(
                 "core dumps are forbidden already: only a program that the system hands them to might get one"
             );

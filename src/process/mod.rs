@@ -1,7 +1,7 @@
-//! What this process takes of the machine: memory, processor time, and how much of either it may have.
+//! How much of the machine this process uses: memory, processor time, and the limits on both.
 //!
-//! Everything is read from `/proc` and the control groups' files when it is asked for; what cannot be read is absent. It
-//! decides nothing. The files' formats are in `parse.rs`, where a group's files are in `cgroup.rs`.
+//! Everything is read on demand from `/proc` and the control groups' files; values that cannot be read are absent. It
+//! decides nothing. `parse.rs` knows the files' formats, and `cgroup.rs` where a group's files are.
 
 mod cgroup;
 mod core_dumps;
@@ -15,28 +15,28 @@ use self::cgroup::Groups;
 pub use self::core_dumps::forbid_core_dumps;
 use crate::clock;
 
-/// Two looks at the processor time that are closer to each other than this say little: the earlier answer is given again.
+/// The shortest span over which processor time is measured. A call sooner than this returns the previous value again.
 const LEAST_SPAN: Duration = Duration::from_millis(500);
 
-/// What the process holds in memory, in bytes.
+/// The process's memory, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     pub resident: u64,
-    /// The most that it has held.
+    /// The most it has held so far.
     pub peak: u64,
-    /// What it may hold: its control groups' limit, or the machine's memory, whichever is less.
+    /// The most it may hold: its control groups' limit, or the machine's memory, whichever is lower.
     pub limit: Option<u64>,
 }
 
 impl Memory {
-    /// How much of what it may hold it holds, in percent.
+    /// Returns the resident memory as a percentage of the limit.
     pub fn percent(&self) -> Option<f64> {
         let limit = self.limit.filter(|limit| *limit > 0)?;
         Some(100.0 * self.resident as f64 / limit as f64)
     }
 }
 
-/// Looks at this process.
+/// Measures this process.
 #[derive(Debug)]
 pub struct Observer {
     last: Mutex<Look>,
@@ -57,7 +57,7 @@ impl Default for Observer {
 }
 
 impl Observer {
-    /// Memory now.
+    /// Returns the current memory use.
     pub fn memory(&self) -> Option<Memory> {
         let status = read("/proc/self/status")?;
         let (resident, peak) = (parse::kilobytes(&status, "VmRSS")?, parse::kilobytes(&status, "VmHWM")?);
@@ -67,8 +67,8 @@ impl Observer {
         Some(Memory { resident, peak, limit })
     }
 
-    /// How much of the processors that it may use the process has used since it was last asked, or since this
-    /// was made, in percent.
+    /// Returns the process's share of the processors it may use, in percent, since the last call or since this observer
+    /// was created.
     pub fn cpu_percent(&self) -> Option<f64> {
         let (now, spent, processors) = (clock::now(), clock::processor_time(), processors()?);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -82,7 +82,7 @@ impl Observer {
     }
 }
 
-/// How many processors it may use: its control groups' quota, or those that the system gives it.
+/// Returns how many processors it may use: its control groups' quota or the system's count, whichever is lower.
 pub fn processors() -> Option<f64> {
     let given = std::thread::available_parallelism().ok().map(|count| count.get() as f64);
     let quota = groups().and_then(|groups| {
@@ -129,7 +129,7 @@ mod tests {
             sum = sum.wrapping_mul(31).wrapping_add(7);
         }
         let percent = observer.cpu_percent().expect("/proc");
-        // On a busy machine it got little.
+        // On a busy machine the process gets little time.
         assert!(percent > 0.0 && percent < 110.0, "{percent} {sum}");
         assert_eq!(observer.cpu_percent(), Some(percent), "asked again at once");
     }

@@ -2,26 +2,27 @@
 
 use std::time::Duration;
 
-/// The bytes behind `name:` in a file of lines such as `VmRSS:   123 kB`.
+/// Returns the number of bytes after `name:` in a file with lines such as `VmRSS:   123 kB`.
 pub(super) fn kilobytes(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let count: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     count.checked_mul(1024)
 }
 
-/// A limit in bytes. `max`, and the huge numbers by which the first version of control groups says so, are none.
+/// Parses a limit in bytes. Returns `None` for `max`, and for the huge numbers that mean the same in version 1 of
+/// control groups.
 pub(super) fn limit(text: &str) -> Option<u64> {
     let bytes: u64 = text.trim().parse().ok()?;
     (bytes < 1 << 60).then_some(bytes)
 }
 
-/// The processors of a quota: so many microseconds in each period; none if it is negative or `max`.
+/// Returns the processors in a quota of so many microseconds per period; `None` if the quota is negative or `max`.
 pub(super) fn quota(quota: &str, period: &str) -> Option<f64> {
     let (quota, period): (f64, f64) = (quota.trim().parse().ok()?, period.trim().parse().ok()?);
     (quota > 0.0 && period > 0.0).then(|| quota / period)
 }
 
-/// How much of so many processors was used in a span, in percent.
+/// Returns the used share of this many processors over a span, in percent.
 pub(super) fn share(spent: Duration, span: Duration, processors: f64) -> Option<f64> {
     let all = span.as_secs_f64() * processors;
     (all > 0.0).then(|| 100.0 * spent.as_secs_f64() / all)

@@ -1,7 +1,7 @@
-//! The proof at work: what the environment asks for, read once, and followed.
+//! The active half of the proof: reads the environment once, and does what it says.
 //!
-//! A process that was asked for something that there is not never runs on as if nothing had been asked: a run that
-//! believes to have crashed, or to have broken a rule, would prove nothing.
+//! A process with an invalid variable never runs as if none were set. A run that wrongly believes it crashed, or broke
+//! a rule, would prove nothing.
 
 use std::ffi::OsString;
 use std::sync::LazyLock;
@@ -17,7 +17,7 @@ const PANIC_AT_BYTES: &str = "CHROMA_EDGE_PANIC_AT_BYTES";
 /// EX_USAGE of sysexits.h, as for a mistake in the configuration.
 const USAGE: i32 = 64;
 
-/// What the environment asks of this process.
+/// The settings from the environment.
 #[derive(Debug, Default)]
 struct Settings {
     crash: Option<Crash>,
@@ -68,7 +68,7 @@ pub(super) fn check() -> Result<(), Mistake> {
     SETTINGS.as_ref().map(drop).map_err(Clone::clone)
 }
 
-/// A process that does not check, as a test that has the rules in its own process, is ended by the first question.
+/// A process that never calls `check`, such as a test that has the rules in its own process, is ended by its first query.
 fn settings() -> &'static Settings {
     SETTINGS.as_ref().unwrap_or_else(|mistake| {
         eprintln!("{mistake}");
@@ -82,7 +82,7 @@ pub(super) fn pass(point: CrashPoint) {
         return;
     }
     eprintln!("crash point: {}", point.as_str());
-    // A process can always end itself, and does not return from it.
+    // A process can always kill itself, and does not return from it.
     let _ = kill_process(getpid(), Signal::KILL);
     loop {
         std::thread::park();

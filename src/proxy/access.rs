@@ -1,6 +1,6 @@
-//! The access log: one line for each request, when its answer has ended.
+//! The access log: one line for each request, written when its answer has ended.
 //!
-//! Decides what a line shows: never a header but those named here, never a query or a body.
+//! Decides what a line shows: no headers except those named here, no query and no body.
 
 use std::sync::Arc;
 
@@ -15,8 +15,7 @@ use crate::auth::Principal;
 use crate::metrics::{self, Answered};
 use crate::web::{INSTANCE, TRANSACTION_ID};
 
-/// Counts the request, and writes its line: for everyone who reads the log if `edge` has the access log on, else for who
-/// debugs.
+/// Counts the request and logs its line: at info level if `edge` has the access log on, otherwise at debug level.
 pub(super) fn ended(session: &Session, error: Option<&Error>, context: &Context, edge: Option<&Arc<Edge>>) {
     let status = session.response_written().map_or(0, |response| response.status.as_u16());
     let (operation, failure, took) = (context.operation, context.failure, context.started.elapsed());
@@ -51,7 +50,8 @@ pub(super) fn ended(session: &Session, error: Option<&Error>, context: &Context,
     }
 }
 
-/// A header of the answer, if it is text: whose answer the client got, and of which transaction.
+/// Returns a header of the answer, if it is text. The access log shows which instance answered, and which transaction
+/// it was.
 fn header<'a>(session: &'a Session, name: &HeaderName) -> Option<&'a str> {
     session.response_written()?.headers.get(name)?.to_str().ok()
 }

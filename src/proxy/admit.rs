@@ -1,6 +1,6 @@
-//! How much the proxy takes on at once: requests, waiting requests, buffered bytes, journaled entries. The proxy refuses
-//! a request beyond a limit with a reason of its own; no queue is unbounded. The configuration sets the limits. Which
-//! body may take how much memory is decided by [`intake`](super::intake).
+//! How much the proxy takes on at once: requests, waiting requests, buffered bytes, journaled entries. The proxy
+//! refuses a request beyond a limit with a reason of its own; no queue is unbounded. The configuration sets the limits.
+//! How much memory each body may take is decided by [`intake`](super::intake).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,7 +14,7 @@ use super::lane_admission::LaneAdmission;
 use crate::chroma::Overload;
 use crate::wire::Visitors;
 
-/// What the proxy takes on at most. Each field is the key of that name under `limits`.
+/// The most that the proxy takes on. Each field is the key of that name under `limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmitLimits {
     pub concurrent_requests: usize,
@@ -24,25 +24,25 @@ pub struct AdmitLimits {
     pub queue_wait: Duration,
     /// The largest request body.
     pub body_bytes: usize,
-    /// All request bodies held in memory together; at least `body_bytes`.
+    /// All request bodies in memory together; at least `body_bytes`.
     pub buffered_bytes: usize,
-    /// How many bodies may take their time; beyond, a body that is not there at once is refused.
+    /// How many bodies may come in slowly. Beyond this, a body that does not arrive at once is refused.
     pub incoming_bodies: usize,
-    /// How long a body may take, besides a second for each `body_rate` bytes of it.
+    /// How long a body may take, plus a second for each `body_rate` bytes of it.
     pub body_timeout: Duration,
-    /// Bytes a second.
+    /// Bytes per second.
     pub body_rate: usize,
     /// Journaled entries in memory, over all lanes.
     pub backlog_entries: usize,
-    /// Requests of the lanes that may be under way to one instance: the executor's limit, too.
+    /// Requests of the lanes that may be under way to one instance. The executor has the same limit.
     pub concurrent_attempts: usize,
-    /// How many more of them may wait for one of `concurrent_attempts`.
+    /// How many more requests of the lanes may wait for one of `concurrent_attempts`.
     pub queued_attempts: usize,
 }
 
 #[cfg(test)]
 impl AdmitLimits {
-    /// One of everything, and so many bytes.
+    /// One of each, and this many bytes.
     pub fn of_test(bytes: usize) -> AdmitLimits {
         AdmitLimits {
             concurrent_requests: 1,
@@ -60,20 +60,20 @@ impl AdmitLimits {
     }
 }
 
-/// Counts what is under way.
+/// Counts what is under way, and enforces the limits.
 pub struct Admission {
     limits: AdmitLimits,
     requests: Arc<Semaphore>,
     waiting: AtomicUsize,
     intake: Mutex<Intake>,
-    /// Memory for bodies has been given back.
+    /// Notified when memory for bodies is given back.
     pub(super) freed: Notify,
-    /// In units of [`UNIT`] bytes, since a semaphore counts to 2^29 on small machines: answers that are held in memory.
-    /// They wait for each other, and never for a request's body.
+    /// The memory for answers, in units of [`UNIT`] bytes because a semaphore counts only to 2^29 on small machines.
+    /// Answers wait for each other, never for a request's body.
     answers: Arc<Semaphore>,
-    /// The connections that requests come on.
+    /// The clients' connections.
     visitors: Arc<Visitors>,
-    /// Under way or waiting: a stop waits for both.
+    /// Requests under way or waiting. A stop waits for both.
     present: AtomicUsize,
     idle: Notify,
     stopping: watch::Sender<bool>,
@@ -84,7 +84,7 @@ pub struct Admission {
 
 const UNIT: usize = 1024;
 
-/// Answers may hold half as much as bodies do.
+/// The memory for answers is half of that for bodies.
 fn answer_units(limits: &AdmitLimits) -> usize {
     (limits.buffered_bytes.div_ceil(UNIT) / 2).clamp(1, Semaphore::MAX_PERMITS)
 }
@@ -96,7 +96,7 @@ pub struct AnswerMemory {
 }
 
 impl AnswerMemory {
-    /// Gives back what is more than so many bytes.
+    /// Gives back everything beyond this many bytes.
     pub fn shrink(&mut self, bytes: usize) {
         if let Some(permit) = &mut self.permit {
             drop(permit.split(permit.num_permits().saturating_sub(bytes.div_ceil(UNIT))));
@@ -115,7 +115,7 @@ impl AnswerMemory {
     }
 }
 
-/// One request among those under way.
+/// One of the requests under way.
 pub struct AdmissionPermit {
     admission: Arc<Admission>,
     permit: Option<OwnedSemaphorePermit>,
@@ -126,12 +126,12 @@ pub struct AdmissionPermit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whose {
     Client,
-    /// One for a page of the edge's own.
+    /// A request for one of the edge's own pages.
     Page,
 }
 
 impl AdmissionPermit {
-    /// Frees the permit for another request; a stop still waits for this one.
+    /// Frees the permit for another request. A stop still waits for this one.
     pub fn step_aside(&mut self) {
         self.permit = None;
     }
@@ -149,7 +149,7 @@ impl Drop for AdmissionPermit {
 }
 
 impl Admission {
-    /// Admission with these limits, of what comes on these connections.
+    /// Admission with these limits, for requests on these connections.
     pub fn new(limits: AdmitLimits, visitors: Arc<Visitors>) -> Arc<Admission> {
         Arc::new(Admission {
             requests: Arc::new(Semaphore::new(limits.concurrent_requests.min(Semaphore::MAX_PERMITS))),
@@ -167,22 +167,21 @@ impl Admission {
         })
     }
 
-    /// The limits.
     pub fn limits(&self) -> &AdmitLimits {
         &self.limits
     }
 
-    /// The limits on clients' requests, for those that are refused.
+    /// Returns the limits on clients' requests, as shown to clients that are refused.
     pub fn overload(&self) -> Overload {
         Overload { concurrent_limit: self.limits.concurrent_requests, queue_size: self.limits.queued_requests }
     }
 
-    /// The connections that are open.
+    /// The open connections.
     pub fn visitors(&self) -> &Arc<Visitors> {
         &self.visitors
     }
 
-    /// Requests under way now, including the edge's own pages, excluding those that wait for a permit.
+    /// Requests under way now, including those for the edge's own pages, excluding those that wait for a permit.
     pub fn under_way(&self) -> usize {
         self.present.load(Ordering::Acquire).saturating_sub(self.waiting())
     }
@@ -207,13 +206,13 @@ impl Admission {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Bytes of request bodies, and of answers that are being rewritten, held in memory now.
+    /// Bytes of request bodies and held answers in memory now.
     pub fn buffered(&self) -> usize {
         let answers = answer_units(&self.limits).saturating_sub(self.answers.available_permits());
         usize::try_from(self.intake().used()).unwrap_or(usize::MAX).saturating_add(answers * UNIT)
     }
 
-    /// How much of the memory for bodies they hold, in percent.
+    /// How much of the memory for bodies is in use, in percent.
     pub fn bodies_percent(&self) -> f64 {
         self.intake().percent()
     }
@@ -234,15 +233,15 @@ impl Admission {
         AdmissionPermit { admission: Arc::clone(self), permit: None, whose: Whose::Page }
     }
 
-    /// Counts a client's request, which has yet to [`enter`](Admission::enter).
+    /// Counts a client's request, which must still [`enter`](Admission::enter).
     pub fn arrived(self: &Arc<Self>) -> AdmissionPermit {
         let mut arrived = self.pass();
         arrived.whose = Whose::Client;
         arrived
     }
 
-    /// Gives an admitted request its permit, at once or after a bounded wait in a bounded queue. Its body is there by now:
-    /// what trickles in holds no permit.
+    /// Gives an admitted request its permit, at once or after a bounded wait in a bounded queue. The body has been read
+    /// by now, so a slow upload holds no permit.
     pub async fn enter(self: &Arc<Self>, admitted: &mut AdmissionPermit) -> Result<(), Failure> {
         if admitted.permit.is_some() {
             return Ok(());
@@ -263,15 +262,15 @@ impl Admission {
         }
     }
 
-    /// A claim on this many bytes for an answer, after a bounded wait for other answers. One that is larger than all of them
-    /// may be is held alone.
+    /// Claims this many bytes for an answer, after a bounded wait for other answers. An answer that exceeds the whole
+    /// budget gets all of it, and is held alone.
     pub async fn claim_for_answer(&self, bytes: usize) -> Result<AnswerMemory, Failure> {
         let mut memory = AnswerMemory::default();
         self.grow_for_answer(&mut memory, bytes).await?;
         Ok(memory)
     }
 
-    /// Has the claim cover this many bytes, as [`Admission::claim_for_answer`].
+    /// Grows the claim to cover this many bytes, as [`Admission::claim_for_answer`].
     pub async fn grow_for_answer(&self, memory: &mut AnswerMemory, bytes: usize) -> Result<(), Failure> {
         let units = bytes.div_ceil(UNIT).min(answer_units(&self.limits)).saturating_sub(memory.units());
         if units == 0 {
@@ -286,7 +285,7 @@ impl Admission {
         Ok(())
     }
 
-    /// As [`Admission::grow_for_answer`], without a wait; `false` if that is more than there is.
+    /// As [`Admission::grow_for_answer`], but without a wait. Returns `false` if there is not enough memory.
     pub fn try_grow_for_answer(&self, memory: &mut AnswerMemory, bytes: usize) -> bool {
         let units = bytes.div_ceil(UNIT).saturating_sub(memory.units());
         let Ok(count) = u32::try_from(units) else { return false };
@@ -298,13 +297,13 @@ impl Admission {
         true
     }
 
-    /// Resolves when the edge is about to stop: what only waits for others ends then.
+    /// Resolves when the edge is about to stop. Requests that only wait for others must end then.
     pub async fn stopping(&self) {
         // The sender lives as long as `self`.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
-    /// Ends what only waits for others, and resolves when nothing is under way or waiting.
+    /// Ends the requests that only wait for others, and resolves when nothing is under way or waiting.
     pub async fn drained(&self) {
         self.stopping.send_replace(true);
         loop {
@@ -434,7 +433,7 @@ mod tests {
         assert_eq!((admission.buffered(), admission.incoming()), (0, 0));
     }
 
-    /// Others that give memory back show that it goes on: a body waits longer than once for `queue_wait`.
+    /// A body may wait longer than one `queue_wait`, as long as others give memory back.
     #[tokio::test(start_paused = true)]
     async fn a_body_waits_as_long_as_memory_is_given_back() {
         let admission = admission(1, 1);

@@ -1,5 +1,5 @@
-//! Reading a request's whole body, of any framing, within the limits: on its size, on the memory for all of them, and on
-//! the time that it may take.
+//! Reads a request's whole body, in any framing, within the limits on its size, on the memory for all bodies, and on
+//! its time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub struct Body {
 /// Why there is no whole body.
 pub enum BodyError {
     Failure(Failure),
-    /// The client is gone, or does not speak HTTP: there is no one to answer.
+    /// The client is gone, or does not speak HTTP: an answer would reach no one.
     Client(Box<pingora::Error>),
 }
 
@@ -38,7 +38,7 @@ impl From<Failure> for BodyError {
     }
 }
 
-/// When a body that is still coming in is too slow. What the edge itself did not read does not count.
+/// Decides when an incoming body is too slow. Time in which the edge itself did not read does not count.
 #[derive(Clone, Copy, Debug)]
 struct Pace {
     began: Instant,
@@ -53,24 +53,24 @@ impl Pace {
         Pace { began, patience, rate: limits.body_rate }
     }
 
-    /// By when the next piece must be there, if so many bytes have come.
+    /// When the next piece is due, after this many bytes have come.
     fn due(&self, bytes: usize) -> Instant {
         let earned = Duration::from_millis(bytes as u64 * 1000 / self.rate.max(1) as u64);
         self.began + self.patience + earned
     }
 
-    /// The edge did not read for so long.
+    /// Discounts a time in which the edge did not read.
     fn pause(&mut self, time: Duration) {
         self.began += time;
     }
 }
 
-/// Reads all of it. Nothing has been journaled or sent when this fails.
+/// Reads the whole body. Nothing has been journaled or sent when this fails.
 pub async fn read_whole(session: &mut Session, admission: &Arc<Admission>) -> Result<Body, BodyError> {
     read_up_to(session, admission, admission.limits().body_bytes).await
 }
 
-/// Reads all of it, if it has no more bytes than this.
+/// Reads the whole body if it has at most `limit` bytes.
 pub async fn read_up_to(session: &mut Session, admission: &Arc<Admission>, limit: usize) -> Result<Body, BodyError> {
     let announced = content_length(session.req_header());
     if announced.is_some_and(|length| length > limit) {
@@ -102,7 +102,7 @@ pub async fn read_up_to(session: &mut Session, admission: &Arc<Admission>, limit
     Ok(Body { bytes: whole.freeze(), memory: incoming.finish() })
 }
 
-/// The next piece, at most 64 KiB; `None`: that was all.
+/// Returns the next piece, at most 64 KiB; `None` at the end.
 async fn read_piece(downstream: &mut ServerSession, due: Instant) -> Result<Option<Bytes>, BodyError> {
     match tokio::time::timeout_at(due.into(), downstream.read_request_body()).await {
         Ok(Ok(piece)) => Ok(piece),
@@ -113,13 +113,13 @@ async fn read_piece(downstream: &mut ServerSession, due: Instant) -> Result<Opti
     }
 }
 
-/// Whether the gate could not tell where the body ends.
+/// Returns whether the gate could not tell where the body ends.
 fn is_flawed(error: &pingora::Error) -> bool {
     let cause = error.root_cause().downcast_ref::<std::io::Error>();
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
-/// Takes memory as bytes come: what is announced may never come.
+/// Grows the buffer as bytes arrive: the announced length may never come.
 fn make_room(whole: &mut BytesMut, bytes: usize, announced: Option<usize>) {
     if whole.capacity() - whole.len() >= bytes {
         return;

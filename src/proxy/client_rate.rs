@@ -1,8 +1,8 @@
-//! How many requests one client may make (`limits.client_rate`): counted by its token, or by its address.
+//! Limits how many requests one client may make (`limits.client_rate`), counted by its token or by its address.
 //!
-//! Decides whether one more request of a client is too many, and how long it then has to wait. Which requests
-//! are counted is decided in [`receive`](super::receive). Counts are in a sketch of a fixed size
-//! ([decision 0046](../../docs/decisions/0046-limits-that-give-way.md)): more clients take no more memory.
+//! Decides whether a client's next request is one too many, and how long the client must then wait. Which requests are
+//! counted is decided in [`receive`](super::receive). The counts are kept in a sketch of fixed size
+//! ([decision 0046](../../docs/decisions/0046-limits-that-give-way.md)), so more clients take no more memory.
 
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,10 @@ use pingora_limits::estimator::Estimator;
 
 use crate::auth::Client;
 
-/// What one client may ask for: so many requests within each window, at once if it likes.
+/// The most requests that one client may make within each window. It may make them all at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientRate {
-    /// On average: `limits.client_rate`.
+    /// Requests per second on average: `limits.client_rate`.
     pub per_second: NonZeroU32,
     /// `limits.client_rate_window`; at least a second.
     pub window: Duration,
@@ -27,9 +27,9 @@ impl ClientRate {
     }
 }
 
-/// Two clients that share a counter in each of so many rows would share their rate ...
+/// Rows of counters. A client is counted too high only if it shares its counter with another client in every row.
 const ROWS: usize = 4;
-/// ... of so many: with 10,000 busy clients that happens to about one in twenty.
+/// Counters in a row. With 10,000 busy clients, about one client in twenty is counted too high.
 const COUNTERS: usize = 16 * 1024;
 
 /// The requests of every client in this window and in the one before.
@@ -46,7 +46,7 @@ impl Meter {
         Meter { window, began, current: empty(), previous: empty() }
     }
 
-    /// Begins a new window if this one is over.
+    /// Begins a new window if the current one is over.
     fn roll(&mut self, now: Instant) {
         let passed = now.saturating_duration_since(self.began);
         if passed < self.window {
@@ -82,16 +82,16 @@ impl Meter {
 struct Counts {
     previous: f64,
     current: f64,
-    /// Since the current window began.
+    /// The time since the current window began.
     elapsed: Duration,
 }
 
 impl Counts {
-    /// How long it is until the client may ask once more; `None`: it may now. Of the window before, that part counts which is
-    /// not yet a whole window ago, as if its requests had come evenly.
+    /// Returns how long the client must wait until it may make one more request; `None` if it may now. Requests of the
+    /// previous window count as if they had come evenly, and only for the part that is less than a whole window ago.
     fn wait(self, rate: ClientRate) -> Option<Duration> {
         let (allowed, window) = (rate.allowed(), rate.window.as_secs_f64());
-        // When no more than `most` of so many requests of the window before still counts.
+        // When no more than `most` of the previous window's `count` requests still count.
         let fades = |count: f64, most: f64| if count <= most { 0.0 } else { window * (1.0 - most / count) };
         let room = allowed - 1.0 - self.current;
         let at = if room >= 0.0 { fades(self.previous, room) } else { window + fades(self.current, allowed - 1.0) };
@@ -108,7 +108,7 @@ impl ClientRates {
     /// Counts one more request of the client.
     ///
     /// # Errors
-    /// It is one too many, is not counted, and would not be one after this time.
+    /// The request is one too many and is not counted. It would be allowed after this time.
     pub fn admit(&self, client: Client<'_>, rate: ClientRate, now: Instant) -> Result<(), Duration> {
         // Held for a few instructions, never across an await.
         let mut meter = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -140,7 +140,7 @@ mod tests {
         Client::of(None, || Some(text.parse().unwrap()))
     }
 
-    /// How many requests pass at this moment before one is refused, and how long that one has to wait.
+    /// Returns how many requests pass at this moment before one is refused, and how long that one must wait.
     fn burst(rates: &ClientRates, client: Client<'_>, rate: ClientRate, now: Instant) -> (u32, Duration) {
         (0..).find_map(|count| rates.admit(client, rate, now).err().map(|wait| (count, wait))).unwrap()
     }
@@ -166,7 +166,7 @@ mod tests {
     fn who_comes_after_a_pause_finds_its_whole_rate_whatever_others_did() {
         let (rates, began, rate) = (ClientRates::default(), clock(), rate(1, 10));
         assert_eq!(burst(&rates, Client::Token("a"), rate, began).0, 10);
-        // The windows begin when somebody comes.
+        // The windows begin with a request.
         assert_eq!(burst(&rates, Client::Token("b"), rate, began + 19_999 * MS).0, 10);
         assert_eq!(burst(&rates, Client::Token("a"), rate, began + 20_001 * MS).0, 10);
     }
@@ -185,7 +185,7 @@ mod tests {
         let all: Vec<Client<'_>> = (0..10_000u32).map(|number| Client::Address(IpAddr::V4(number.into()))).collect();
         for _ in 0..5 {
             for client in &all {
-                // Those that share their counters may be refused early.
+                // Clients that share their counters may be refused early.
                 let _ = rates.admit(*client, rate, now);
             }
         }
@@ -198,7 +198,7 @@ mod tests {
     }
 
     proptest! {
-        /// The wait that a client is told is neither too short nor longer than it needs to be.
+        /// The wait that a refused client is given is neither too short nor longer than necessary.
         #[test]
         fn a_refused_client_is_told_when_to_come_again(
             per_second in 1u32..50, window in 1u64..20, previous in 0u32..1000, current in 0u32..1000, part in 0.0f64..1.0

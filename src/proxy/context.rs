@@ -1,4 +1,4 @@
-//! What the proxy remembers of one request between Pingora's hooks. It decides nothing.
+//! The state of one request between Pingora's hooks. It decides nothing.
 
 use std::time::Instant;
 
@@ -15,15 +15,15 @@ use crate::web::idempotency_key::BroughtKey;
 use crate::web::{RequestName, TraceId};
 use crate::wire::Serving;
 
-/// How far a request has come.
+/// How far the request has come.
 pub enum Stage {
-    /// Not journaled, or not answered yet.
+    /// Not journaled, or not answered so far.
     Arrived,
-    /// A journaled write with its answer: `logging` marks it complete.
+    /// A journaled write that has its answer. `logging` marks it complete.
     Answered(Completion),
 }
 
-/// What a journaled write's client was answered.
+/// The answer that the client of a journaled write got.
 pub struct Completion {
     pub seq: Seq,
     pub verdict: Verdict,
@@ -33,28 +33,28 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// The same, as the journal records it.
+    /// Returns the completion as a journal fact.
     pub(super) fn fact(&self, registry: &Registry) -> Fact {
         let executed_on = self.executed_on.map(|instance| registry.name(instance).clone());
         Fact::completed(self.seq, self.verdict, Some(self.status), executed_on, self.timing_gap, Timestamp::now())
     }
 }
 
-/// Pingora's CTX.
+/// The context that Pingora passes to each hook.
 pub struct Context {
     /// Names the request in the log, in errors, and to instances.
     pub trace: TraceId,
-    /// What is recorded of it for a distributed trace.
+    /// The request's spans in a distributed trace.
     pub traced: RequestTrace,
     pub started: Instant,
     pub stage: Stage,
     pub permit: Option<AdmissionPermit>,
-    /// Its connection is not sent away meanwhile.
+    /// While it is set, the connection is not sent away.
     pub serving: Option<Serving>,
-    /// Who it is from, once that is known.
+    /// The principal, once it is known.
     pub principal: Option<Principal>,
     pub memory: Option<Memory>,
-    /// What the answer takes in memory.
+    /// Covers the answer's memory.
     pub answer_memory: Option<AnswerMemory>,
     /// For metrics and the access log.
     pub operation: &'static str,
@@ -64,14 +64,14 @@ pub struct Context {
 }
 
 impl Context {
-    /// What the request is called where it is passed on.
+    /// Returns the request's name for instances and spans.
     pub(super) fn name(&self) -> RequestName {
         RequestName { id: self.trace, context: self.traced.context }
     }
 
     pub(super) fn new() -> Self {
         Context {
-            // Named as soon as its header has come.
+            // Set as soon as the header has arrived.
             trace: TraceId(0),
             traced: RequestTrace::default(),
             started: clock::now(),

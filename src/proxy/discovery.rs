@@ -1,7 +1,7 @@
-//! What the edge does not know yet, and instances may have: everything, before the first look at them; later, tenants that no
-//! configuration names.
+//! Finds out what instances hold and the edge does not know: everything before the first inspections; later, tenants
+//! that no configuration names.
 //!
-//! Each wait here comes before the journal and holds nothing: it has an end of its own, and no lane waits for it.
+//! Each wait here happens before the journal and holds nothing. It is bounded, and no lane waits for it.
 
 use std::time::Duration;
 
@@ -17,10 +17,11 @@ use crate::clock;
 use crate::instance::Phase;
 use crate::web::{Reply, RequestName};
 
-/// Between two looks at a phase, whose changes are not announced here.
+/// The interval at which phases are checked: their changes are not announced here.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Waits until every instance that answers has been inspected and what it holds is in the catalog, for so long at most.
+/// Waits until every instance that answers has been inspected and its contents are in the catalog, but at most this
+/// long.
 pub async fn first_look(edge: &Edge, patience: Duration) {
     wait_while(edge, patience, awaits_first_look).await;
 }
@@ -34,7 +35,7 @@ async fn wait_while(edge: &Edge, patience: Duration, unknown: impl Fn(&Edge) -> 
 }
 
 fn awaits_first_look(edge: &Edge) -> bool {
-    // One that is not supported is never seen.
+    // An unsupported instance is never inspected.
     let supported = |id| edge.core.discovery().servers().why_unsupported(id).is_none();
     let answers = |id| matches!(edge.registry.phase(id), Phase::Up | Phase::Suspect | Phase::Returned) && supported(id);
     let (mut answering, mut unseen) = (0, 0);
@@ -49,16 +50,16 @@ fn nobody_seen(edge: &Edge) -> bool {
     !edge.registry.ids().any(|id| edge.core.discovery().is_seen(id))
 }
 
-/// Whether a "no such collection" may be due to an instance that is not inspected yet.
+/// Returns whether a "no such collection" may be due to an instance that has not been inspected yet.
 pub fn may_be_premature(edge: &Edge, failure: &Failure) -> bool {
     matches!(failure, Failure::Chroma(answer) if answer.status == 404) && (nobody_seen(edge) || awaits_first_look(edge))
 }
 
-/// Waits before a list or a count until an instance has been inspected, and what it holds is in the catalog. For the others
-/// it does not wait: one that somebody else's data is on is never seen.
+/// Before a list or a count, waits until one instance has been inspected and its contents are in the catalog. It does
+/// not wait for the others: an instance that holds foreign data is never inspected.
 ///
 /// # Errors
-/// No instance was inspected: nothing can be said to be all there is.
+/// No instance has been inspected, so the answer could not claim to be complete.
 pub async fn whole(edge: &Edge, operation: &Operation) -> Result<(), Failure> {
     let is_whole = matches!(
         operation,
@@ -76,7 +77,7 @@ pub async fn whole(edge: &Edge, operation: &Operation) -> Result<(), Failure> {
     if nobody_seen(edge) { Err(Failure::NoInstance) } else { Ok(()) }
 }
 
-/// What is known of a failure after the wait: before any instance was inspected, nothing can be said to be absent.
+/// Adjusts a failure after the wait: before any instance has been inspected, nothing can be reported as absent.
 pub fn as_known(edge: &Edge, failure: Failure) -> Failure {
     match failure {
         Failure::Chroma(answer) if answer.status == 404 && nobody_seen(edge) => Failure::NoInstance,
@@ -84,10 +85,10 @@ pub fn as_known(edge: &Edge, failure: Failure) -> Failure {
     }
 }
 
-/// Finds out what a database, or all of them, holds before it is deleted: what is protected there must be known.
+/// Finds out what a database, or every database, holds before it is deleted: protected collections in it must be known.
 ///
 /// # Errors
-/// It is not known yet.
+/// The contents are still unknown.
 pub async fn contents(edge: &Edge, operation: &Operation, name: RequestName) -> Result<(), Failure> {
     let is_known = match operation {
         Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) => {
@@ -101,13 +102,13 @@ pub async fn contents(edge: &Edge, operation: &Operation, name: RequestName) -> 
     }
     first_look(edge, edge.options().write_wait).await;
     let is_open = if is_known { edge.core.board().adopting() } else { awaits_first_look(edge) };
-    // A journal that is new knows the default database, and not what servers hold there that nobody has seen.
+    // A new journal has the default database, but not what uninspected servers hold in it.
     let is_blind = nobody_seen(edge) && !edge.options().protection.collections.is_empty();
     if is_open || is_blind { Err(Failure::NoInstance) } else { Ok(()) }
 }
 
-/// Asks an instance for a tenant that the edge does not know, and makes known what it has. The instance's answer, if
-/// the request was for just that.
+/// Asks an instance for a tenant that the edge does not know, and adds the tenant's contents to the catalog. Returns
+/// the instance's answer if the request was for the tenant itself.
 pub async fn discover(edge: &Edge, operation: &Operation, name: RequestName) -> Result<Option<Reply>, Failure> {
     let Some(tenant) = tenant_of(operation) else { return Ok(None) };
     if is_known(edge, tenant) {
@@ -152,7 +153,7 @@ fn is_known(edge: &Edge, tenant: &str) -> bool {
 fn tenant_of(operation: &Operation) -> Option<&str> {
     let read = match operation {
         Operation::CatalogRead(read) => read,
-        // Before it is deleted, it must be known what it holds.
+        // Before a database is deleted, its contents must be known.
         Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) => return Some(&scope.tenant),
         _ => return None,
     };

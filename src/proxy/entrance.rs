@@ -1,4 +1,5 @@
-//! The entrance: who a request is from, and whether it may go on. The rules are `auth`'s; this file brings them the request.
+//! The entrance: who a request is from, and whether it is allowed. The rules are in `auth`; this file applies them to
+//! the request.
 
 use std::net::IpAddr;
 
@@ -10,7 +11,7 @@ use super::forwarded::address;
 use crate::auth::{ClientCredentials, Gate, Locality, Need, Principal, Role};
 use crate::clock::Timestamp;
 
-/// Who is let in, and how it is known where a request comes from.
+/// Who is let in, and how the client's address is determined.
 #[derive(Clone, Debug)]
 pub struct Entrance {
     pub gate: Gate,
@@ -21,10 +22,10 @@ pub struct Entrance {
 }
 
 impl Entrance {
-    /// Who the request is from, if it may do what needs this.
+    /// Returns the request's principal, if it may do what needs this.
     ///
     /// # Errors
-    /// It may not.
+    /// The request is not allowed.
     pub(super) fn admit(&self, session: &Session, need: Need) -> Result<Principal, Failure> {
         let header = session.req_header();
         let headers = &header.headers;
@@ -32,7 +33,7 @@ impl Entrance {
         let is_trusted = |address: IpAddr| self.trusted.iter().any(|net| net.contains(&address));
         let from = Locality::of((peer, header.version), headers, is_trusted, address);
         let admitted = self.gate.admit(need, headers, from, Timestamp::now()).map_err(Failure::Denied)?;
-        // Whoever it is may know what is shown to everybody, and no more.
+        // An unnamed principal may see what everyone may see, and no more.
         Ok(admitted.unwrap_or_else(|| Principal::anonymous(Role::Reader)))
     }
 }

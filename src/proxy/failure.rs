@@ -1,5 +1,5 @@
-//! Every way in which the edge itself refuses or fails a request: status, reason, retry advice and public text of each.
-//! It decides no refusal, and Chroma's own answers never come through here.
+//! Every way in which the edge itself refuses or fails a request, with its status, reason, retry advice and public
+//! text. It decides no refusal, and Chroma's own answers never pass through here.
 
 use crate::auth::Denied;
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Feature, Overload, Recovery, Refusal};
@@ -7,7 +7,7 @@ use crate::ids::TransactionId;
 use crate::order::{CaseId, Standing};
 use crate::wire::Flaw;
 
-/// Where a transaction's outcome is shown.
+/// The page that shows a transaction's outcome.
 const OUTCOMES: &str = "/transaction/safety/transaction";
 const LANE_HALTED: &str = "The write was refused and has no effect: this edge has failed twice in its lane and does \
     nothing there until an operator has looked; /admin/faults says why";
@@ -15,47 +15,47 @@ const LANE_HALTED: &str = "The write was refused and has no effect: this edge ha
 /// A request that the edge itself answers with an error.
 #[derive(Clone, Debug)]
 pub enum Failure {
-    /// Its head or its framing is not what the edge reads.
+    /// The request's head or framing is not acceptable.
     BadHead(Flaw),
-    /// Its client has made more requests than it may.
+    /// The client has made more requests than it may.
     TooManyRequests {
         per_second: u32,
-        /// The next one may come after so many seconds.
+        /// How many seconds to wait before the next one.
         retry_seconds: u32,
     },
-    /// Perhaps a stranger's name that was pointed at this edge.
+    /// The host name is not one of the edge's; perhaps a stranger's name that points at this edge.
     HostNotAllowed(String),
-    /// A page of this origin sent it.
+    /// A page of this origin sent the request.
     OriginNotAllowed(String),
     BodyTooLarge {
         limit: usize,
     },
-    /// It came in more slowly than a body may.
+    /// The body came in too slowly.
     BodyTooSlow,
     MemoryFull(Overload),
     QueueFull(Overload),
     QueueTooSlow(Overload),
     BacklogFull(Overload),
-    /// Nothing is done in the lane that it belongs to: the edge has failed there again and again.
+    /// The write's lane is halted, because the edge has had repeated faults in it.
     LaneHalted,
     JournalUnavailable(String),
-    /// This edge does not serve; another one may.
+    /// This edge is a standby; another one may serve.
     Standby(String),
     /// No edge can serve: the journal cannot be reached, and no other edge is known to hold it.
     NoJournal(String),
-    /// The journal did not say whether the write is durable.
+    /// The journal did not confirm whether the write is durable.
     JournalInDoubt(TransactionId, KeyOrigin),
     /// Journaled; no instance could take it in time.
     RecoveryPending(TransactionId, KeyOrigin),
-    /// Journaled and sent, under an id of the edge's: it may have been executed, and will be.
+    /// Journaled and sent, under an id that the edge made: it may have been executed, or will be.
     OutcomeUnknown(TransactionId),
-    /// Journaled, never executed anywhere, and taken back.
+    /// Journaled, never executed anywhere, and withdrawn.
     Withdrawn,
-    /// Refused before the journal: Chroma would be harmed.
+    /// Refused before the journal: the body must not reach an instance.
     Refused(Refusal),
     /// A read that makes Chroma close the connection without an answer.
     CrashesChroma(&'static str),
-    /// `confirm`: what the header that confirms must say.
+    /// `confirm` is the value that the confirming header must have.
     Protected {
         name: String,
         confirm: String,
@@ -63,9 +63,9 @@ pub enum Failure {
     ResetDisabled {
         confirm: String,
     },
-    /// It may not, or it is not known who it is.
+    /// The principal is not allowed, or is unknown.
     Denied(Denied),
-    /// Some servers have this, others do not.
+    /// Only some of the servers have this feature.
     UnevenServers(Feature),
     /// No server is supported, for this reason.
     UnsupportedServers(String),
@@ -78,22 +78,22 @@ pub enum Failure {
     BadConsistency,
     NoFreshInstance,
     NoInstance,
-    /// Every instance that could serve failed to.
+    /// Every instance that could serve the request failed.
     InstancesFailed,
     InstanceTimedOut,
-    /// The instance that executed the read has gone; the read goes to no other (rule R13).
+    /// The instance that executed the read has gone. The read is not sent to another one (rule R13).
     InstanceLost,
-    /// Of a class that is a suspect or quarantined (rule R13).
+    /// The request's class is a suspect or quarantined (rule R13).
     Quarantine(Refused),
     /// An answer in Chroma's own words, given by the edge.
     Chroma(EdgeAnswer),
 }
 
-/// What a refused request would meet.
+/// The suspect or quarantined case that a refused request resembles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     pub standing: Standing,
-    /// What is listed at `/admin/quarantine`.
+    /// The id listed at `/admin/quarantine`.
     pub id: String,
 }
 
@@ -103,7 +103,7 @@ impl Refused {
         Refused { standing, id }
     }
 
-    /// A read that may be asked of this instance alone, and asks another.
+    /// A read that may be sent to this instance alone, but names another one.
     pub fn elsewhere(instance: &str) -> Refused {
         Refused { standing: Standing::Suspect, id: format!("it is to be tried on {instance} alone") }
     }
@@ -134,7 +134,7 @@ pub enum Retry {
 }
 
 impl Failure {
-    /// The metric's label and the `reason` of the body.
+    /// The label in metrics and the `reason` in the body.
     pub const fn reason(&self) -> &'static str {
         match self {
             Failure::BadHead(flaw) => flaw.reason(),
@@ -217,7 +217,7 @@ impl Failure {
         }
     }
 
-    /// When to try again, or, for a write that is pending, when to look for its outcome.
+    /// When to try again or, for a pending write, when to look up its outcome.
     pub const fn retry(&self) -> Retry {
         match self {
             Failure::MemoryFull(_) | Failure::QueueFull(_) | Failure::QueueTooSlow(_) | Failure::NoFreshInstance => {
@@ -239,7 +239,7 @@ impl Failure {
         }
     }
 
-    /// What the client is told of a request that was refused before anybody asked what it is.
+    /// The text for a request that was refused on arrival.
     fn text_at_the_door(&self) -> Option<String> {
         Some(match self {
             Failure::BadHead(flaw) => {
@@ -263,7 +263,7 @@ impl Failure {
         })
     }
 
-    /// What its client is told.
+    /// The text for the client.
     pub(super) fn text(&self) -> String {
         match self {
             Failure::BodyTooLarge { limit } => format!("Payload too large: the limit is {limit} bytes"),
@@ -353,14 +353,14 @@ impl Failure {
             Failure::Protected { .. } | Failure::ResetDisabled { .. } | Failure::TransactionIdReused => {
                 ErrorName::ChromaError
             }
-            // The names for which the Python client has the codes 401 and 403.
+            // The names that the Python client maps to 401 and 403.
             Failure::Denied(denied) if denied.status() == 401 => ErrorName::AuthorizationError,
             Failure::Denied(_) => ErrorName::AuthError,
             _ => ErrorName::InternalError,
         }
     }
 
-    /// How much is served at once, where the request was too much.
+    /// The limits on concurrent requests, if the edge is overloaded.
     const fn overload(&self) -> Option<Overload> {
         match self {
             Failure::MemoryFull(overload)
@@ -371,7 +371,7 @@ impl Failure {
         }
     }
 
-    /// The transaction that the answer speaks of, and what will become of it.
+    /// The transaction that the answer names, and the expected recovery.
     const fn transaction(&self) -> Option<(TransactionId, Option<Recovery>)> {
         match self {
             Failure::RecoveryPending(id, _) => Some((*id, Some(Recovery::Pending))),

@@ -1,4 +1,4 @@
-//! Who a request comes from when it has passed proxies: `X-Forwarded-For`, believed as far as its writers are trusted.
+//! Finds the client's address behind proxies: `X-Forwarded-For` counts as far as its writers are trusted.
 
 use std::net::IpAddr;
 
@@ -12,7 +12,7 @@ use crate::web::PageRequest;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The page request of this session, whose body has been read.
+/// The page request of this session. Its body has been read.
 pub(super) fn page_request(session: &Session, body: Bytes, trusted: &[IpNet], principal: Principal) -> PageRequest {
     let header = session.req_header();
     PageRequest {
@@ -26,12 +26,12 @@ pub(super) fn page_request(session: &Session, body: Bytes, trusted: &[IpNet], pr
     }
 }
 
-/// The address of the client of this session, as it is stored; `None` for a connection without an IP address.
+/// The address of this session's client, as it is stored; `None` for a connection without an IP address.
 pub(super) fn client_of(session: &Session, trusted: &[IpNet]) -> Option<String> {
     address_of(session, trusted).map(|address| address.to_string())
 }
 
-/// The same, as an address.
+/// As [`client_of`], but returns an address.
 pub(super) fn address_of(session: &Session, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
     Some(client_ip(peer, &session.req_header().headers, trusted))
@@ -39,9 +39,9 @@ pub(super) fn address_of(session: &Session, trusted: &[IpNet]) -> Option<IpAddr>
 
 /// The address of the client behind `peer`.
 ///
-/// The header is read from its end, where the nearest proxy wrote; each hop is believed if the one that wrote it is
-/// trusted. The first that is not trusted is the client; if all are, the farthest. What is no address ends the walk:
-/// beyond it nothing can be believed.
+/// The header is read from its end, where the nearest proxy wrote. Each hop counts if its writer is trusted. The first
+/// untrusted address is the client; if all are trusted, the farthest one is. An entry that is not an address ends the
+/// walk: nothing beyond it can be trusted.
 fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut client = peer.to_canonical();

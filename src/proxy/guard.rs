@@ -1,6 +1,7 @@
-//! What a catalog write may not do: name what is outside of its token's scope, or delete what is protected.
+//! Limits what a catalog write may do: it must not use names outside its token's scope, nor delete protected
+//! collections.
 //!
-//! `auth` has the rules. Here is found out what the write names, and what it would delete.
+//! The rules are in `auth`. This file determines which names the write uses, and what it would delete.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,7 +22,8 @@ use crate::journal::{Judge, Judgement, Request};
 use crate::order::{Board, Deletion};
 use crate::web::ResetPolicy;
 
-/// Whether the names in the body are within the scope. Refused whether they are taken or not: the refusal tells nothing.
+/// Checks that the names in the body are within the scope. A name outside is refused whether or not it is taken, so the
+/// refusal reveals nothing.
 pub(super) fn within_scope(grants: &Grants, write: &CatalogWrite, body: &[u8]) -> Result<(), Failure> {
     if grants.are_unlimited() {
         return Ok(());
@@ -46,8 +48,8 @@ pub(super) fn within_scope(grants: &Grants, write: &CatalogWrite, body: &[u8]) -
 
 /// What a catalog write deletes or renames, and which of it is confirmed.
 ///
-/// It is judged before anything is journaled, so that nearly every refusal costs nothing, and once more at the write's place
-/// in the order: what was journaled meanwhile may bring what is protected.
+/// It is judged before anything is journaled, so that nearly every refusal costs nothing, and once more at the write's
+/// place in the order, because earlier writes may have added a protected collection meanwhile.
 #[derive(Clone, Debug)]
 pub struct Guard {
     target: Target,
@@ -55,7 +57,7 @@ pub struct Guard {
     policy: Policy,
 }
 
-/// What is deleted on purpose alone.
+/// What is deleted only on purpose.
 #[derive(Clone, Debug)]
 pub struct Policy {
     pub protection: Protection,
@@ -64,22 +66,22 @@ pub struct Policy {
 
 #[derive(Clone, Debug)]
 enum Target {
-    /// Whether there is one or not: what the edge does not know yet may be there.
+    /// Whether or not the collection exists: it may exist without the edge knowing it.
     Collection(String),
     Database(Scope),
     Everything,
-    /// Under another name it could be deleted.
+    /// Renaming counts, because under another name the collection could be deleted.
     Renamed(CollectionId),
 }
 
 impl Target {
-    /// `None` of a write that deletes and renames nothing.
+    /// Returns `None` for a write that deletes and renames nothing.
     fn of(operation: &Operation, body: &[u8], principal: &Principal, core: &Core) -> Result<Option<Target>, Failure> {
         let Operation::CatalogWrite(write) = operation else { return Ok(None) };
         Ok(Some(match write {
             CatalogWrite::DeleteCollection { name, .. } => Target::Collection(name.clone()),
             CatalogWrite::DeleteDatabase { scope } => {
-                // Unknown: it holds what nobody has looked at, or it does not exist.
+                // An unknown database has not been inspected, or does not exist.
                 if core.board().catalog().database(scope).is_none() {
                     return Err(Failure::Chroma(ErrorBody::database_to_delete_not_found(&scope.database)));
                 }
@@ -102,17 +104,18 @@ impl Target {
 }
 
 impl Guard {
-    /// The guard of this write, if it deletes or renames anything, after a first look.
+    /// Returns the guard of this write after judging it once; `None` if it deletes and renames nothing.
     ///
     /// # Errors
-    /// It cannot be read, what it names does not exist, or is protected.
+    /// The write cannot be read, or what it names does not exist or is protected.
     pub fn judged(request: &WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Option<Guard>, Failure> {
         let WriteRequest { operation, body, headers, principal, .. } = request;
         let policy = Policy { protection: options.protection.clone(), reset: options.reset };
         Guard::judged_by(policy, (operation, body), (headers, principal), core)
     }
 
-    /// The guard of a stored write that is to be journaled once more, after a first look: what it may do was judged long ago.
+    /// Returns the guard of a stored write that is to be journaled once more, after judging it once. Its principal's
+    /// scope was checked when it was first sent.
     ///
     /// # Errors
     /// As [`Guard::judged`].
@@ -138,10 +141,10 @@ impl Guard {
         Ok(Some(guard))
     }
 
-    /// Whether the write may be the next of the catalog lane.
+    /// Judges whether the write may be the next of the catalog lane.
     ///
     /// # Errors
-    /// It would delete, or rename, what is protected and not confirmed.
+    /// The write would delete or rename something that is protected and not confirmed.
     pub fn judge(&self, board: &Board) -> Result<(), Failure> {
         let mut names = match &self.target {
             Target::Collection(name) => vec![name.clone()],
@@ -166,7 +169,8 @@ impl Guard {
         })
     }
 
-    /// The judge at the write's place in the order, and where its refusal is then. `None` where the place changes nothing.
+    /// Returns the judge to run at the write's place in the order, and the cell that receives its refusal. `None` if
+    /// the place makes no difference.
     pub fn at_its_place(self, core: &Arc<Core>) -> Option<(Judge, Arc<OnceLock<Failure>>)> {
         if matches!(self.target, Target::Collection(_)) {
             return None;

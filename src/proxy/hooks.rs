@@ -1,6 +1,6 @@
-//! Pingora's hooks: a request is received by the [`Edge`](super::Edge), once there is one, and answered there.
+//! Pingora's hooks: the [`Edge`](super::Edge), once there is one, receives and answers each request.
 //!
-//! Nothing is left to Pingora's own way to an upstream: an answer that has begun to pass there cannot be held back any more
+//! Pingora's own path to an upstream is not used: an answer that it has begun to pass on can no longer be held back
 //! ([decision 0036](../../docs/decisions/0036-how-a-read-is-passed-on.md)).
 
 use async_trait::async_trait;
@@ -47,12 +47,12 @@ impl ProxyHttp for Listener {
         .map(|()| true)
     }
 
-    /// Never asked: every request has its answer by then.
+    /// Never called: every request has been answered by then.
     async fn upstream_peer(&self, _session: &mut Session, _context: &mut Context) -> Result<Box<HttpPeer>> {
         Err(internal("nothing is passed on by Pingora"))
     }
 
-    /// The client is gone, or has a part of an answer: it gets no other.
+    /// The client is gone, or has received part of an answer: it gets no other one.
     async fn fail_to_proxy(&self, _session: &mut Session, _error: &Error, _context: &mut Context) -> FailToProxy
     where
         Self::CTX: Send + Sync,
@@ -60,7 +60,7 @@ impl ProxyHttp for Listener {
         FailToProxy { error_code: 0, can_reuse_downstream: false }
     }
 
-    /// Marks the transaction complete: the answer has been given, or its client is gone.
+    /// Marks the transaction complete: the answer has been given, or the client is gone.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         if let Some(edge) = self.edge()
             && let Stage::Answered(completion) = &context.stage
@@ -78,7 +78,7 @@ impl ProxyHttp for Listener {
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
-        // The metrics and the access log have it; Pingora's own line says ERROR for a client that hung up.
+        // The metrics and the access log cover it. Pingora would log a client that hung up as an ERROR.
         true
     }
 }

@@ -1,5 +1,5 @@
-//! A body that comes in, and the memory that it claims: at once, or after a bounded wait. Who may have it is decided by
-//! [`intake`](super::intake).
+//! An incoming body and the memory that it claims, at once or after a bounded wait. Which body gets memory is decided
+//! by [`intake`](super::intake).
 
 use std::sync::Arc;
 
@@ -8,23 +8,23 @@ use super::failure::Failure;
 use super::intake::{Arrival, Turn};
 use crate::clock;
 
-/// A body that is being read, and what it holds of the memory for bodies; given back when dropped.
+/// A body that is being read. Its share of the memory for bodies is given back on drop.
 pub struct Incoming {
     admission: Arc<Admission>,
     arrival: Option<Arrival>,
 }
 
-/// What a whole body holds of the memory for bodies; given back when dropped.
+/// A whole body's share of the memory for bodies, given back on drop.
 pub struct Memory {
     admission: Arc<Admission>,
     bytes: u64,
 }
 
-/// How long a body waits for memory at most, in `queue_wait`, although others give some back meanwhile.
+/// The longest that a body waits for memory, in multiples of `queue_wait`, even while others give some back.
 const WAITS: u32 = 12;
 
 impl Admission {
-    /// A body begins that has at most so many bytes. It holds none of the memory yet.
+    /// Begins a body that has at most this many bytes. It holds no memory yet.
     pub fn incoming_body(self: &Arc<Self>, most: usize) -> Incoming {
         let arrival = self.intake().begin(most as u64);
         Incoming { admission: Arc::clone(self), arrival: Some(arrival) }
@@ -37,8 +37,8 @@ impl Admission {
 }
 
 impl Incoming {
-    /// Memory for so many bytes, which have come: at once or after a bounded wait for others. Not reading on meanwhile
-    /// slows the client down.
+    /// Claims memory for bytes that have arrived, at once or after a bounded wait for others. Meanwhile nothing is
+    /// read, which slows the client down.
     ///
     /// # Errors
     /// [`Failure::MemoryFull`] when none was given back within `queue_wait`.
@@ -49,7 +49,7 @@ impl Incoming {
         loop {
             let freed = self.admission.freed.notified();
             tokio::pin!(freed);
-            // From here on no return of memory is missed.
+            // From here on, no release of memory is missed.
             freed.as_mut().enable();
             if self.arrival.is_none_or(|arrival| self.admission.intake().claim(arrival, bytes as u64) == Turn::Granted)
             {
@@ -63,10 +63,10 @@ impl Incoming {
         }
     }
 
-    /// The body is whole.
+    /// Ends the reading: the body is whole.
     pub fn finish(mut self) -> Memory {
         let bytes = self.arrival.take().map_or(0, |arrival| self.admission.intake().finish(arrival));
-        // What it did not need of its part is free.
+        // The rest of what it announced is no longer kept free for it.
         self.admission.freed.notify_waiters();
         Memory { admission: Arc::clone(&self.admission), bytes }
     }

@@ -1,43 +1,43 @@
-//! Who of the bodies that come in may take how much of the memory for bodies, and who waits.
+//! Decides how much of the memory for bodies each incoming body may take, and which bodies wait.
 //!
-//! Pure. Memory is claimed as bytes arrive, not as they are announced. While there is enough, everybody is read. When it
-//! is tight, only the body that came first is read on, and what it still lacks is kept free for it: half-read bodies
-//! never starve each other. How long a body waits, and how long it may take, is not decided here.
+//! Pure. Memory is claimed as bytes arrive, not as they are announced. While there is enough, every body is read. When
+//! memory is tight, only the body that came first is read on, and the memory for its rest is kept free, so that
+//! half-read bodies never starve each other. How long a body may wait or take is not decided here.
 
 use std::collections::BTreeMap;
 
-/// A body that is being read; the order is that of their arrival.
+/// A body that is being read. Arrivals are ordered by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Arrival(u64);
 
-/// What is answered to a body that needs memory for bytes that have come.
+/// The answer to a body that needs memory for bytes that have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     Granted,
-    /// Until others give memory back.
+    /// Wait until others give memory back.
     Wait,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Incoming {
     held: u64,
-    /// At most so many bytes have yet to come.
+    /// The most bytes that are still to come.
     left: u64,
 }
 
-/// The memory for bodies: those that are being read, and those that are whole and held by their requests.
+/// The memory for bodies: those that are being read, and whole ones held by their requests.
 #[derive(Debug)]
 pub struct Intake {
     budget: u64,
     used: u64,
-    /// No body has more bytes.
+    /// No body is larger.
     largest: u64,
     next: u64,
     incoming: BTreeMap<Arrival, Incoming>,
 }
 
 impl Intake {
-    /// Nothing is in memory; all of it may take so many bytes.
+    /// An empty memory with room for this many bytes.
     pub const fn new(budget: u64) -> Intake {
         Intake { budget, used: 0, largest: 0, next: 0, incoming: BTreeMap::new() }
     }
@@ -47,7 +47,7 @@ impl Intake {
         self.used
     }
 
-    /// Bytes in memory, in percent of what all of it may take.
+    /// Bytes in memory, in percent of the budget.
     pub fn percent(&self) -> f64 {
         #[allow(clippy::cast_precision_loss, reason = "a share of 2^53 bytes need not be exact")]
         let share = self.used as f64 / self.budget.max(1) as f64;
@@ -59,7 +59,7 @@ impl Intake {
         self.incoming.len()
     }
 
-    /// A body begins that has at most so many bytes. It holds nothing yet.
+    /// Begins a body that has at most this many bytes. It holds no memory yet.
     pub fn begin(&mut self, most: u64) -> Arrival {
         let arrival = Arrival(self.next);
         self.next += 1;
@@ -68,11 +68,11 @@ impl Intake {
         arrival
     }
 
-    /// So many bytes of the body have come, and need memory.
+    /// Claims memory for bytes of the body that have arrived.
     pub fn claim(&mut self, who: Arrival, bytes: u64) -> Turn {
         let Some(own) = self.incoming.get(&who).copied() else { return Turn::Wait };
         let (used, left) = (self.used + bytes, own.left.saturating_sub(bytes));
-        // While there is enough for any, nobody has to be looked at.
+        // While there is enough for the largest body, no other body needs to be considered.
         let plenty = used.saturating_add(self.largest) <= self.budget;
         if !plenty && used.saturating_add(self.kept_free(who, left)) > self.budget {
             return Turn::Wait;
@@ -82,10 +82,10 @@ impl Intake {
         Turn::Granted
     }
 
-    /// What must stay free besides a claim of this body's, which then has `left` to come: enough for whichever comes to
-    /// be the first to be read to its end, and for those that came earlier and wait to begin.
+    /// Returns what must stay free after a claim of this body, which then has `left` bytes to come: enough to finish
+    /// any body that becomes the first, and those that came earlier and wait to begin.
     fn kept_free(&self, who: Arrival, left: u64) -> u64 {
-        // Of those that hold something, if any does: only they can be in the way of others.
+        // The first of the bodies that hold something, if any does: only they can block others.
         let holds = self.incoming.iter().find(|(_, body)| body.held > 0);
         let first = holds.or_else(|| self.incoming.first_key_value()).map(|(arrival, _)| *arrival);
         if first == Some(who) {
@@ -95,18 +95,18 @@ impl Intake {
         self.incoming.iter().filter(counts).map(|(_, body)| body.left).fold(left, u64::max)
     }
 
-    /// The body is whole: its bytes stay in memory until they are given back with [`Intake::give_back`]. Returned: how many.
+    /// Ends the reading of a whole body and returns its size. Its bytes stay in memory until [`Intake::give_back`].
     pub fn finish(&mut self, who: Arrival) -> u64 {
         self.incoming.remove(&who).map_or(0, |body| body.held)
     }
 
-    /// The body will not be read on: what it held is free.
+    /// Frees the memory of a body that will not be read further.
     pub fn give_up(&mut self, who: Arrival) {
         let held = self.finish(who);
         self.give_back(held);
     }
 
-    /// A whole body is no longer in memory.
+    /// Frees the memory of a whole body.
     pub const fn give_back(&mut self, bytes: u64) {
         self.used = self.used.saturating_sub(bytes);
     }
@@ -144,7 +144,7 @@ mod tests {
                 assert_eq!(intake.claim(one, 100), Turn::Granted);
             }
         }
-        // 600 are used, and 400 more would be full: what the first lacks is kept free.
+        // 600 are used. 400 more would fill the memory, and the rest of the first must stay free.
         assert_eq!(intake.claim(second, 150), Turn::Granted);
         assert_eq!(intake.claim(third, 100), Turn::Wait);
         assert_eq!(intake.claim(second, 100), Turn::Wait);
@@ -190,7 +190,7 @@ mod tests {
         ]
     }
 
-    /// What a run holds: bodies that are read, with what is left of them, and those that are whole.
+    /// The state of a run: bodies that are being read, with their missing bytes, and whole bodies.
     struct Run {
         intake: Intake,
         reading: Vec<(Arrival, u64)>,
@@ -247,7 +247,7 @@ mod tests {
                 run.take(step);
                 prop_assert!(run.intake.used() <= budget);
             }
-            // Whole bodies are executed at some time, whatever comes in. Then somebody can always be read on.
+            // Whole bodies are executed eventually, whatever comes in. Then some body can always be read on.
             while !run.reading.is_empty() {
                 for held in std::mem::take(&mut run.whole) {
                     run.intake.give_back(held);

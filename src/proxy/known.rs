@@ -1,6 +1,6 @@
 //! Which collections a client may know of: the one that it names, and those that it lists.
 //!
-//! `auth` has the rules, the catalog the names.
+//! The rules are in `auth`, the names in the catalog.
 
 use super::failure::Failure;
 use crate::auth::Grants;
@@ -8,10 +8,10 @@ use crate::chroma::{CollectionRef, ErrorBody};
 use crate::ids::{CollectionId, Scope};
 use crate::order::{Catalog, Collection};
 
-/// The collection that a segment in an id's place means: an id of any instance in any spelling, else a name.
+/// Resolves a path segment in the place of a collection id: any instance's id in any spelling, or else a name.
 ///
 /// # Errors
-/// There is none, or none that may be known: wherever it is, and whatever the path says.
+/// There is no such collection, or the client may not know of it, wherever it is and whatever the path says.
 pub fn resolve(
     catalog: &Catalog,
     reference: &CollectionRef,
@@ -29,7 +29,7 @@ pub fn resolve(
     }))
 }
 
-/// The collections of a database that may be known, in the order in which they are listed.
+/// Returns the collections of a database that the client may know of, in list order.
 pub fn visible<'a>(
     catalog: &'a Catalog,
     scope: &Scope,

@@ -1,8 +1,8 @@
-//! How many lanes may have writes of clients in them at once: each such lane needs one request to an instance at a time,
-//! however many clients wait for it, since neighbours share requests.
+//! Limits how many lanes may hold clients' writes at once. Each such lane needs one request to an instance at a time,
+//! however many clients wait for it, because neighbors share requests.
 //!
-//! So the limit is one on requests to Chroma, under way or waiting for a permit, and not on clients. It decides which write is
-//! refused before the journal; in which order requests get a permit is the executor's.
+//! So this limits requests to Chroma, under way or waiting for a permit, and not clients. It decides which write is
+//! refused before the journal. The order in which requests get a permit is decided by the executor.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use super::failure::Failure;
 use crate::chroma::Overload;
 use crate::ids::LaneId;
 
-/// The lanes in which clients wait, each with how many.
+/// The lanes in which clients wait, with the number of clients in each.
 #[derive(Debug)]
 pub struct LaneAdmission {
     lanes: Mutex<HashMap<LaneId, usize>>,
@@ -27,13 +27,13 @@ pub struct InLane {
 }
 
 impl LaneAdmission {
-    /// At most as many lanes as requests may be under way, at least one, and as many more as may wait.
+    /// Admits as many lanes as requests may be under way, at least one, plus as many as may wait.
     pub fn new(under_way: usize, waiting: usize) -> Arc<LaneAdmission> {
         let limits = Overload { concurrent_limit: under_way.max(1), queue_size: waiting };
         Arc::new(LaneAdmission { lanes: Mutex::default(), limits })
     }
 
-    /// Lets a write into its lane: always, if clients wait there already; else if there is room for one more lane.
+    /// Lets a write into its lane: always if clients already wait in it, otherwise if there is room for one more lane.
     ///
     /// # Errors
     /// `QueueFull`.
@@ -47,7 +47,7 @@ impl LaneAdmission {
         Ok(InLane { admission: Arc::clone(self), lane })
     }
 
-    /// Lanes in which clients wait now.
+    /// The number of lanes in which clients wait now.
     pub fn busy(&self) -> usize {
         self.lanes().len()
     }

@@ -1,7 +1,7 @@
 //! The listener: answers as a standby, then delegates to the [`Edge`].
 //!
-//! As a standby it executes and reads nothing: the standby's own pages answer, everything else is refused with a reason
-//! and the advice to try again. When there is an edge is decided by `server/leadership/`.
+//! A standby executes and reads nothing. The standby's own pages answer; everything else is refused with a reason and
+//! the advice to try again. When an edge is built is decided by `server/leadership/`.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -27,18 +27,18 @@ use crate::lasting::LastingStates;
 use crate::web::{Denied, Guard, OwnPages, PageAnswer, Transport, harden, no_such_page};
 use crate::wire::{self, Serving, Visitors};
 
-/// Why there is no edge yet.
+/// Why this process has no edge so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StandbyReason {
     /// The journal is being claimed, or loaded.
     Starting,
-    /// Another edge, by its own name, holds it.
+    /// Another edge, of this name, holds the journal.
     Held { by: String },
-    /// It cannot be reached.
+    /// The journal cannot be reached.
     Unreachable { why: String },
 }
 
-/// What a standby waits for: set by the service that claims the journal, read by the listener and the pages.
+/// What a standby waits for. Set by the service that claims the journal, read by the listener and the pages.
 #[derive(Debug)]
 pub struct StandbyState(Mutex<StandbyReason>);
 
@@ -49,12 +49,12 @@ impl Default for StandbyState {
 }
 
 impl StandbyState {
-    /// What it waits for now.
+    /// What the standby waits for now.
     pub fn get(&self) -> StandbyReason {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Sets what it waits for. `true` if that differs from before.
+    /// Sets what the standby waits for. Returns whether that is news: another failure to reach the journal is not.
     pub fn set(&self, waiting: StandbyReason) -> bool {
         let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *now, waiting);
@@ -63,24 +63,24 @@ impl StandbyState {
     }
 }
 
-/// Where the edge is put when it is built.
+/// The slot that receives the edge once it is built.
 #[derive(Clone)]
 pub struct EdgeSlot(Arc<OnceLock<Arc<Edge>>>);
 
 impl EdgeSlot {
-    /// From now on this edge answers. Only the first call counts.
+    /// Opens the listener to this edge, which answers from now on. Only the first call counts.
     pub fn open(&self, edge: Edge) {
         let _ = self.0.set(Arc::new(edge));
     }
 }
 
-/// What is answered on a listener.
+/// Which requests a listener answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     Everything,
-    /// All but the edge's own pages; of them, its health and what applications use.
+    /// Everything except the edge's own pages, but including its health and the pages that applications use.
     Clients,
-    /// The edge's own pages alone.
+    /// Only the edge's own pages.
     Pages,
 }
 
@@ -94,12 +94,12 @@ impl Door {
     }
 }
 
-/// The proxy as Pingora knows it.
+/// The proxy as Pingora sees it.
 pub struct Listener {
     door: Door,
     edge: Arc<OnceLock<Arc<Edge>>>,
     standby: Arc<StandbyState>,
-    /// The standby's own.
+    /// The standby's own pages.
     pages: Arc<dyn OwnPages>,
     admission: Arc<Admission>,
     options: Current<ProxyOptions>,
@@ -121,7 +121,7 @@ impl Listener {
         Listener { door, edge: Arc::default(), standby, pages, admission, options, idle_timeout, turned_away }
     }
 
-    /// The connections that are open.
+    /// The clients' connections.
     pub fn visitors(&self) -> &Arc<Visitors> {
         self.admission.visitors()
     }
@@ -140,7 +140,7 @@ impl Listener {
         }
     }
 
-    /// Where the edge is to be put.
+    /// Returns the slot for the edge.
     pub fn edge_slot(&self) -> EdgeSlot {
         EdgeSlot(Arc::clone(&self.edge))
     }
@@ -149,7 +149,7 @@ impl Listener {
         self.edge.get()
     }
 
-    /// Begins a request on its connection, and sets how long that may be idle afterwards.
+    /// Begins a request on its connection, and sets how long the connection may be idle afterwards.
     pub(super) fn greet(&self, session: &mut Session) -> Result<Option<Serving>> {
         let visitor = wire::visitor_of(session.digest());
         let serving = match visitor.as_ref() {
@@ -161,12 +161,12 @@ impl Listener {
             })?),
             None => None,
         };
-        // The edge offers no other protocol on the same connection, and no instance shall be asked for one.
+        // The edge offers no protocol upgrade, and instances must not see a request for one.
         let header = session.req_header_mut();
         header.remove_header(&UPGRADE);
         header.remove_header("http2-settings");
         let downstream = session.as_downstream_mut();
-        // Pingora keeps a connection for ever if its client asks for that.
+        // Without this, Pingora keeps a connection open indefinitely if the client asks for it.
         if downstream.get_keepalive().is_some() {
             let parting = visitor.is_some_and(|visitor| visitor.is_parting());
             downstream.set_keepalive((!parting).then(|| self.idle_timeout.as_secs().max(1)));
@@ -174,7 +174,7 @@ impl Listener {
         Ok(serving)
     }
 
-    /// Why the request is not answered at all: a browser may have been made to send it.
+    /// Returns why the request is refused outright: a browser may have been tricked into sending it, for example.
     pub(super) fn turned_away(&self, session: &Session) -> Option<Failure> {
         let header = session.req_header();
         if let Some(flaw) = wire::flaw_of(header.uri.path()) {
@@ -195,7 +195,7 @@ impl Listener {
         Some(failure)
     }
 
-    /// Whether this is answered on another listener alone.
+    /// Returns whether the path is answered only on another listener.
     fn is_shut(&self, header: &RequestHeader) -> bool {
         let path = header.uri.path();
         let pages = self.edge().map_or(&self.pages, |edge| &edge.pages);
@@ -203,7 +203,6 @@ impl Listener {
         !self.door.opens_for(path, is_own_page)
     }
 
-    /// Answers as a standby.
     pub(super) async fn stand_by(&self, session: &mut Session, context: &mut Context) -> Result<()> {
         context.permit = Some(self.admission.pass());
         let header = session.req_header();

@@ -1,7 +1,7 @@
-//! Answers that go on while their client listens: written piece by piece.
+//! Answers that go on for as long as the client listens, written piece by piece.
 //!
-//! The client's connection is watched meanwhile: a client that has gone frees its stream. A stop of the edge ends all
-//! streams at once; their clients resume elsewhere.
+//! The client's connection is watched meanwhile, so that a client that has gone frees its stream. When the edge stops,
+//! all streams end at once and their clients resume elsewhere.
 
 use http::HeaderMap;
 use pingora::Result;
@@ -11,7 +11,8 @@ use super::outlet::{Outlet, Rest};
 use super::{Admission, respond};
 use crate::web::{Live, harden};
 
-/// Writes it until it ends, the client goes or does not read, or the edge stops. After an error the client has had a part.
+/// Writes the answer until it ends, the client goes or does not read, or the edge stops. After an error, the client has
+/// received a part.
 pub(super) async fn write(
     outlet: &mut Outlet<'_>,
     mut live: Box<dyn Live>,
@@ -41,7 +42,7 @@ pub(super) async fn write(
             piece = live.next() => piece,
         };
         let Some(piece) = piece else { break };
-        // Not interrupted by a stop: half a message would be read as a whole one that is broken.
+        // A stop does not interrupt it: the client would take half a message for a whole, broken one.
         outlet.part(piece, Rest::Follows).await?;
     }
     outlet.end().await

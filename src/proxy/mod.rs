@@ -1,8 +1,8 @@
 //! How a request passes through Pingora.
 //!
-//! Start at [`hooks`]: each hook is a few lines that call another file. [`receive`] sorts requests, [`write`] tells the
-//! life of a write, [`read`] where a read may go. The only room, with `server/` and `instance/`, that knows Pingora.
-//! Order and verdicts are not decided here.
+//! Start at [`hooks`]: each hook is a few lines that call another file. [`receive`] dispatches requests, [`write`] is
+//! the life of a write, [`read`] decides where a read may go. Besides `server/` and `instance/`, only this room depends
+//! on Pingora. Order and verdicts are not decided here.
 
 mod access;
 mod admit;
@@ -61,45 +61,46 @@ use crate::lasting::LastingStates;
 use crate::order::Consistency;
 use crate::web::{Hosts, KeyHeaders, Origins, OwnPages, Promise, ResetPolicy};
 
-/// What the proxy allows and how long it waits. A field that does not name its key has the key's name.
+/// What the proxy allows and how long it waits. Unless its comment names a configuration key, a field is named like its
+/// key.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
-    /// Which instances may serve a read that says nothing itself: `read_consistency`.
+    /// Which instances may serve a read that does not specify it: `read_consistency`.
     pub consistency: Consistency,
     /// The share of reads that replicas serve, 0 to 1: `read_replica_ratio`.
     pub replica_ratio: f64,
     /// How long a write waits for an instance that can take it.
     pub write_wait: Duration,
-    /// Which writes are kept that no instance could take in time.
+    /// Which writes stay journaled when no instance could take them in time.
     pub promise: Promise,
     /// How long a read waits for a fresh instance.
     pub read_wait: Duration,
     /// How long a catalog write waits for the other healthy instances.
     pub catalog_wait: Duration,
-    /// A client's request, all attempts and waits together.
+    /// The time limit for a client's request, including all attempts and waits.
     pub request_timeout: Duration,
-    /// What one request may ask for; each limit is a key of its own under `limits`.
+    /// What one request may ask for. Each limit is a key of its own under `limits`.
     pub limits: RequestLimits,
     pub answers: AnswerLimits,
-    /// What one client may ask for; `None`: there is no limit. `limits.client_rate`, `limits.client_rate_window`.
+    /// What one client may ask for; `None` means no limit. `limits.client_rate`, `limits.client_rate_window`.
     pub client_rate: Option<ClientRate>,
     /// Whether `POST /api/v2/reset` may reach the instances: `protection.allow_reset`.
     pub reset: ResetPolicy,
-    /// Which collections are deleted on purpose alone: `protection`.
+    /// Which collections are deleted only on purpose: `protection`.
     pub protection: Protection,
-    /// Which request headers bring the client's own id of a write: `idempotency.headers`.
+    /// Which request headers carry the client's own id of a write: `idempotency.headers`.
     pub idempotency: KeyHeaders,
     /// Who is let in: `auth`, `trusted_proxies`.
     pub entrance: Entrance,
-    /// Under which names it may be spoken to.
+    /// The host names that the edge answers to.
     pub hosts: Hosts,
-    /// Whose pages may read answers in browsers: `cors.origins`.
+    /// The origins whose pages may read answers in browsers: `cors.origins`.
     pub origins: Origins,
-    /// Whether each request has a line in the log.
+    /// Whether each request is logged.
     pub access_log: AccessLog,
 }
 
-/// Whether each request has a line in the log.
+/// Whether each request is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessLog {
     On,
@@ -114,7 +115,7 @@ pub struct Edge {
     pub(crate) admission: Arc<Admission>,
     pub(crate) pages: Arc<dyn OwnPages>,
     options: Current<ProxyOptions>,
-    /// For requests that are read whole and answered whole. Belongs to the proxy's runtime.
+    /// For requests that are read and answered whole. Belongs to the proxy's runtime.
     pub(crate) client: Client,
     pub(crate) reads: AtomicU64,
     pub(crate) single_flight: Arc<single_flight::SingleFlight>,
@@ -122,12 +123,12 @@ pub struct Edge {
     client_rates: client_rate::ClientRates,
     pub(crate) vouch: Arc<Vouch>,
     pub(crate) objects: Arc<Objects>,
-    /// Reads that no instance answers.
+    /// Tracks reads that fail on every instance.
     pub(crate) failed_reads: LastingStates<&'static str>,
 }
 
 impl Edge {
-    /// The proxy over these rooms.
+    /// The proxy on top of these rooms.
     pub fn new(
         core: Arc<Core>,
         health: Arc<Health>,
@@ -156,7 +157,7 @@ impl Edge {
         }
     }
 
-    /// What is configured at this moment.
+    /// The current configuration.
     pub(crate) fn options(&self) -> Arc<ProxyOptions> {
         self.options.get()
     }

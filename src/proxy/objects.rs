@@ -1,7 +1,8 @@
-//! Collection objects that were read from instances: kept while nothing can have changed them.
+//! A cache of collection objects that were read from instances, kept while nothing can have changed them.
 //!
-//! Decides what is kept, within `limits.collection_cache_bytes`, and which concurrent reads share one request. Until when
-//! an object is true is decided by the board ([`ObjectVersion`]); how it is read, by [`read`](super::read).
+//! Decides which objects are kept, within `limits.collection_cache_bytes`, and which concurrent reads share one
+//! request. How long an object stays valid is decided by the board ([`ObjectVersion`]); how it is read, by
+//! [`read`](super::read).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,33 +17,33 @@ use crate::ids::{CollectionId, InstanceId};
 use crate::instance::Generation;
 use crate::order::ObjectVersion;
 
-/// What an object takes besides its bytes.
+/// The memory that an object takes besides its bytes.
 const OVERHEAD: usize = 256;
-/// An object may take this part of the cache at most.
+/// One object may take at most 1/`PART` of the cache.
 const PART: usize = 4;
-/// From this size on an object is long: it is remembered, so that it is never asked for together with others.
+/// From this size on, an object is long. It is remembered as such, and never requested together with others.
 const LONG: usize = 256 * 1024;
-/// Long objects that are remembered.
+/// The most long objects to remember.
 const LONG_KNOWN: usize = 10_000;
-/// What may be read at once, in MiB.
+/// The most that may be read at once, in MiB.
 const ROOM: u32 = 64;
-/// What an object is taken for, in MiB, as long as its size is not known.
+/// The assumed size of an object whose size is unknown, in MiB.
 const UNKNOWN: u32 = 8;
-/// Pages of an instance's list that are read at once.
+/// How many pages of instances' lists are read at once.
 const PAGES: usize = 2;
-/// How long an instance that was slow to show something is spared.
+/// How long reads of objects spare an instance that was slow to show something.
 const SPARED: Duration = Duration::from_secs(10);
 
 /// What Chroma shows of a collection, under the id that clients know.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub body: Bytes,
-    /// The instance whose answer it is, and its generation then: an upgraded server may show more.
+    /// The instance that gave the answer, and its generation then: an upgraded server may show more.
     pub source: (InstanceId, Generation),
     pub version: ObjectVersion,
 }
 
-/// The objects, and the reads of them that are under way.
+/// The kept objects, and the reads that are under way.
 pub struct Objects {
     limit: usize,
     kept: Mutex<Kept>,
@@ -59,7 +60,7 @@ pub struct Objects {
 #[derive(Default)]
 struct Kept {
     objects: HashMap<CollectionId, Entry>,
-    /// In the order in which they are looked at when there is no room.
+    /// The order in which objects are considered for removal.
     queue: VecDeque<CollectionId>,
     bytes: usize,
     /// The sizes of long objects, kept or not.
@@ -68,7 +69,7 @@ struct Kept {
 
 struct Entry {
     object: Object,
-    /// Since it was last looked at.
+    /// Whether it was used since it was last considered for removal.
     used: bool,
 }
 
@@ -78,10 +79,10 @@ struct Running {
     read: watch::Receiver<Option<Object>>,
 }
 
-/// Who reads an object.
+/// Which request reads an object.
 pub enum Turn {
     First(Flight),
-    /// Another request is reading the same version: its object, if it becomes one that can be shared.
+    /// Another request is reading the same version. Receives its object, if that can be shared.
     Behind(watch::Receiver<Option<Object>>),
 }
 
@@ -94,7 +95,7 @@ pub struct Flight {
 }
 
 impl Flight {
-    /// Hands the object to those that wait.
+    /// Hands the object to the waiting requests.
     pub fn land(self, object: Object) {
         self.read.send_replace(Some(object));
     }
@@ -110,7 +111,7 @@ impl Drop for Flight {
 }
 
 impl Objects {
-    /// None yet; they may take this many bytes.
+    /// An empty cache of at most this many bytes.
     pub fn new(limit: usize) -> Arc<Objects> {
         Arc::new(Objects {
             limit,
@@ -125,8 +126,8 @@ impl Objects {
         })
     }
 
-    /// The kept objects of these versions, in the same order, up to the one with which they have so many bytes (`most`).
-    /// `generations`: of the instances now.
+    /// Returns the kept objects of these versions, in the same order, up to the one that brings them to `most` bytes.
+    /// `generations` are those of the instances now.
     pub fn find(
         &self,
         wanted: impl IntoIterator<Item = (CollectionId, ObjectVersion)>,
@@ -150,19 +151,19 @@ impl Objects {
         found
     }
 
-    /// Keeps the object, if it is not too long for that.
+    /// Keeps the object, unless it is too large.
     pub fn keep(&self, collection: CollectionId, object: Object) {
         self.kept().insert(collection, object, self.limit);
     }
 
-    /// Takes note of the size of an object that was read.
+    /// Records the size of an object that was read.
     pub fn seen(&self, collection: CollectionId, bytes: usize) {
         let mut kept = self.kept();
         if bytes < LONG {
             kept.long.remove(&collection);
         } else {
             if kept.long.len() >= LONG_KNOWN && !kept.long.contains_key(&collection) {
-                // Any of them: it may have been deleted long since, and if not, it is known again when it is read.
+                // Drop any one: it may have been deleted long ago, and otherwise its next read records it again.
                 let one = kept.long.keys().next().copied();
                 one.and_then(|one| kept.long.remove(&one));
             }
@@ -170,17 +171,17 @@ impl Objects {
         }
     }
 
-    /// Whether its object was long when it was last read.
+    /// Returns whether the collection's object was long when it was last read.
     pub fn is_long(&self, collection: CollectionId) -> bool {
         self.long(collection).is_some()
     }
 
-    /// The bytes of its object, if that was long when it was last read.
+    /// Returns the size of the collection's object, if it was long when it was last read.
     pub fn long(&self, collection: CollectionId) -> Option<usize> {
         self.kept().long.get(&collection).copied()
     }
 
-    /// Who reads this version of the object.
+    /// Decides which request reads this version of the object.
     pub fn take(self: &Arc<Self>, collection: CollectionId, version: ObjectVersion) -> Turn {
         let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(running) = reads.get(&collection).filter(|running| running.version == version) {
@@ -192,55 +193,56 @@ impl Objects {
         Turn::First(Flight { objects: Arc::clone(self), collection, number, read: sender })
     }
 
-    /// What a read of this object takes of [`Objects::room`]: it is held as it came, and as it goes.
+    /// Returns how much of [`Objects::room`] a read of this object takes. Both the instance's answer and the client's
+    /// are in memory.
     pub fn weight(&self, collection: CollectionId) -> u32 {
         let kept = self.kept();
         match kept.long.get(&collection) {
             Some(bytes) => u32::try_from(bytes.saturating_mul(2) >> 20).unwrap_or(ROOM).saturating_add(1).min(ROOM),
-            // What it was before is kept: it was short when it was last read.
+            // An earlier version is kept, so the object was short when it was last read.
             None if kept.objects.contains_key(&collection) => 1,
             None => UNKNOWN,
         }
     }
 
-    /// Room for what is about to be read, after so long at most: what is read neither fills the memory nor keeps the servers
-    /// busy.
+    /// Waits for room to read something, at most this long. The limit keeps reads from filling the memory and from
+    /// overloading the servers.
     pub async fn room(&self, weight: u32, patience: Duration) -> Option<OwnedSemaphorePermit> {
         timeout(patience, Arc::clone(&self.room).acquire_many_owned(weight)).await.ok()?.ok()
     }
 
-    /// The same at once.
+    /// As [`Objects::room`], but without a wait.
     pub fn try_room(&self, weight: u32) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.room).try_acquire_many_owned(weight).ok()
     }
 
-    /// The turns of those that read pages of an instance's list.
+    /// The permits to read pages of an instance's list.
     pub fn pages(&self) -> Arc<Semaphore> {
         Arc::clone(&self.pages)
     }
 
-    /// The instance was slow to show something: while others can, they are asked.
+    /// Notes that the instance was slow to show something. Others are preferred for a while.
     pub fn note_slow(&self, instance: InstanceId, now: Instant) {
         self.slow.lock().unwrap_or_else(PoisonError::into_inner).insert(instance, now);
     }
 
-    /// Whether the instance was slow a moment ago.
+    /// Returns whether the instance was slow a moment ago.
     pub fn is_slow(&self, instance: InstanceId, now: Instant) -> bool {
         let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
         slow.get(&instance).is_some_and(|then| now.saturating_duration_since(*then) < SPARED)
     }
 
-    /// Bytes that the kept objects take.
+    /// Bytes of the kept objects.
     pub fn bytes(&self) -> usize {
         self.kept().bytes
     }
 
-    /// Bytes that they may take.
+    /// The most bytes of kept objects.
     pub fn limit(&self) -> usize {
         self.limit
     }
 
-    /// How often an object that was asked for was kept, and how often it was not.
+    /// How often a wanted object was kept, and how often it was not.
     pub fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
     }
@@ -264,7 +266,7 @@ impl Kept {
     fn insert(&mut self, id: CollectionId, object: Object, limit: usize) {
         let size = cost(&object);
         if size > limit / PART {
-            // What is kept of it is of an earlier version.
+            // The kept object is of an earlier version.
             if self.objects.contains_key(&id) {
                 self.remove(id);
                 self.queue.retain(|queued| *queued != id);
@@ -277,7 +279,7 @@ impl Kept {
             None => self.queue.push_back(id),
         }
         while self.bytes > limit {
-            // There is one as long as anything is counted.
+            // The queue is not empty as long as any bytes are counted.
             let Some(oldest) = self.queue.pop_front() else { return };
             match self.objects.get_mut(&oldest) {
                 Some(entry) if entry.used => {

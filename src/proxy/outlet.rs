@@ -1,7 +1,7 @@
-//! The way to one client: whatever is written to it, it must take a piece within a time, or it is disconnected.
+//! Writes to one client. The client must take each piece within a time limit, or it is disconnected.
 //!
-//! One that is slow gives its place among the concurrent requests to others; what its answer takes in memory stays counted.
-//! What is written is decided elsewhere.
+//! A slow client gives its place among the concurrent requests to others, but its answer's memory stays counted. What
+//! is written is decided elsewhere.
 
 use std::future::Future;
 use std::pin::pin;
@@ -18,15 +18,15 @@ use tokio::time::timeout;
 use super::admit::AdmissionPermit;
 use crate::metrics;
 
-/// The most bytes of a piece: so much a client must take within its time, or all that is left.
+/// The most bytes of a piece. A client must take this much, or all that is left, within its time.
 pub const PIECE: usize = 64 * 1024;
-/// A client that takes longer for a piece gives up its place.
+/// A client that takes longer than this for a piece gives up its place.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How answers are kept and written.
+/// How answers are held and written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerLimits {
-    /// A read's answer up to this size is complete before its first byte goes out: `limits.held_answer_bytes`.
+    /// A read's answer up to this size is complete before its first byte is sent: `limits.held_answer_bytes`.
     pub held_bytes: usize,
     /// How long a client may take for 64 KiB of its answer: `limits.client_write_timeout`.
     pub client_write_timeout: Duration,
@@ -38,14 +38,14 @@ impl Default for AnswerLimits {
     }
 }
 
-/// Whether something follows a body's part.
+/// Whether more of the body follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
     Follows,
     Nothing,
 }
 
-/// Writes to one client. After an error nothing more can be written.
+/// Writes to one client. After an error, nothing more can be written.
 pub struct Outlet<'a> {
     pub session: &'a mut Session,
     patience: Duration,
@@ -53,17 +53,18 @@ pub struct Outlet<'a> {
 }
 
 impl<'a> Outlet<'a> {
-    /// The way to this session's client, which holds this place.
+    /// An outlet to this session's client, which holds this place.
     pub fn new(session: &'a mut Session, limits: AnswerLimits, place: Option<&'a mut AdmissionPermit>) -> Self {
         Outlet { session, patience: limits.client_write_timeout, place }
     }
 
-    /// Whether its request asks for the header alone.
+    /// Returns whether the request is a HEAD request.
     pub fn is_head(&self) -> bool {
         self.session.req_header().method == Method::HEAD
     }
 
-    /// Closes the connection after this answer if part of the request's body is unread: it would be taken for the next one.
+    /// Closes the connection after this answer if part of the request's body is unread: the rest would be taken for the
+    /// next request.
     pub fn close_unless_read(&mut self) {
         if !self.session.as_mut().is_body_done() {
             self.session.set_keepalive(None);
@@ -86,14 +87,14 @@ impl<'a> Outlet<'a> {
         taken(session.write_response_body(Some(part), rest == Rest::Nothing), *patience, place).await
     }
 
-    /// Writes a part of the body that stays with whoever holds it; something follows.
+    /// Writes a part of the body without taking it over; more follows.
     pub async fn lent(&mut self, part: &[u8]) -> Result<()> {
         let Outlet { session, patience, place } = self;
         for piece in part.chunks(PIECE) {
             let writing = async {
                 match session.as_downstream_mut() {
                     ServerSession::H1(client) => client.write_body(piece).await.map(drop),
-                    // Its frames take what they are given.
+                    // HTTP/2 frames take ownership of their bytes.
                     client => client.write_response_body(Bytes::copy_from_slice(piece), false).await,
                 }
             };

@@ -1,5 +1,5 @@
-//! From a write request to a draft for the journal: which lane, which profile, which path; and what is refused
-//! before it gets there.
+//! Turns a write request into a draft for the journal: its lane, profile and path. Decides what is refused before the
+//! journal.
 
 use super::ProxyOptions;
 use super::failure::{Failure, KeyOrigin};
@@ -24,22 +24,22 @@ pub struct Prepared {
     pub draft: Draft,
     pub ack_policy: AckPolicy,
     pub key_origin: KeyOrigin,
-    /// What it amounts to, if that is anything that counts.
+    /// The write's shape, if it is measured.
     pub shape: Option<Shape>,
-    /// What judges it once more at its place in the order.
+    /// Judges the write once more at its place in the order.
     pub guard: Option<Guard>,
 }
 
 /// What to do with a write request.
 pub enum Preparation {
     Journal(Box<Prepared>),
-    /// `get_or_create` of a collection that is everywhere: a read.
+    /// A `get_or_create` of a collection that every instance has: a read.
     Show {
         collection: CollectionId,
     },
 }
 
-/// Prepares the write, or refuses it. Nothing is journaled or sent yet.
+/// Prepares the write, or refuses it. Nothing has been journaled or sent at this point.
 pub fn prepare(
     request: WriteRequest<'_>,
     core: &Core,
@@ -57,7 +57,7 @@ pub fn prepare(
                 scan_records(*kind, &request.body, content_type.as_deref(), encoding).map_err(Failure::Refused)?;
             options.limits.check(&scan.measured).map_err(Failure::Refused)?;
             even(core, &scan.measured)?;
-            // The board is locked for the look-up only, never for the scan of a large body.
+            // Lock the board only for the look-up, never for the scan of a large body.
             let id = resolve(core.board().catalog(), collection, scope, request.principal.grants())?;
             let path = with_stable_id(&request, id);
             let profile = Profile { priority, ..scan.profile(request.body.len() as u64) };
@@ -108,7 +108,7 @@ pub fn prepare(
     Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin, shape, guard })))
 }
 
-/// The profile with what is known of such requests. What is not vouched for goes alone.
+/// Adds the vouching to the profile. A write that is not vouched for is not merged with others.
 fn vouched(profile: Profile, shape: Option<&Shape>, vouch: &Vouch, key: &ClientKey) -> Profile {
     let Some(shape) = shape else { return profile };
     let vouching = vouch.of_write(shape, &key.fingerprint);
@@ -116,13 +116,15 @@ fn vouched(profile: Profile, shape: Option<&Shape>, vouch: &Vouch, key: &ClientK
     Profile { vouching, conditions: shape.conditions, merge, ..profile }
 }
 
-/// The journaled path names the collection by its stable id: a name may mean another one by the time it is executed.
+/// Returns the path to journal. It names the collection by its stable id: a name may mean another collection by the
+/// time the write is executed.
 fn with_stable_id(request: &WriteRequest<'_>, id: CollectionId) -> String {
     chroma::instance_path(request.operation, request.path, InstanceCollectionId::new(id.uuid()))
 }
 
-/// The collection that a `get_or_create` only has to show: for who may write, one that is mapped on every instance, and without an
-/// id of its own, since a write that brings one must be found by it later. For a reader it never is more than a look.
+/// Returns the collection if a `get_or_create` only needs to show it. For a writer, it must be mapped on every
+/// instance, and the request must bring no id: a write with an id must be found by it later. For a reader, it is always
+/// only a look-up.
 fn shown(write: &CatalogWrite, request: &WriteRequest<'_>, core: &Core) -> Result<Option<CollectionId>, Failure> {
     let CatalogWrite::CreateCollection { scope } = write else { return Ok(None) };
     let only_looks = !request.principal.has(Role::Writer);
@@ -138,7 +140,7 @@ fn shown(write: &CatalogWrite, request: &WriteRequest<'_>, core: &Core) -> Resul
     Ok(known.filter(|known| only_looks || known.mappings.iter().all(Option::is_some)).map(|known| known.id))
 }
 
-/// A request may not use what only some of the servers have: the copies would differ.
+/// Refuses a request that uses a feature of only some servers: the copies would differ.
 fn even(core: &Core, measured: &Measured) -> Result<(), Failure> {
     let servers = core.discovery().servers();
     let mut used = Feature::ALL.into_iter().filter(|feature| measured.uses(*feature));
@@ -152,11 +154,11 @@ fn within(limits: &RequestLimits, name: String) -> Result<(), Failure> {
 /// A catalog write that may be journaled.
 struct Allowed {
     path: String,
-    /// For a definition: what it amounts to.
+    /// What a definition amounts to.
     measured: Option<Measured>,
 }
 
-/// The path to journal, unless the write is refused.
+/// Returns the path to journal, unless the write is refused.
 fn allowed(
     write: &CatalogWrite,
     request: &WriteRequest<'_>,
@@ -191,7 +193,7 @@ fn allowed(
     Ok(Allowed { path: request.path.to_owned(), measured })
 }
 
-/// The names in the path of a creation, which makes them: Chroma takes a database of a tenant that it does not have.
+/// The names in the path of a creation, which may be new: Chroma accepts a database in a tenant that does not exist.
 fn scope_names(write: &CatalogWrite) -> Vec<&str> {
     match write {
         CatalogWrite::CreateDatabase { tenant } => vec![tenant],
@@ -200,12 +202,12 @@ fn scope_names(write: &CatalogWrite) -> Vec<&str> {
     }
 }
 
-/// How requests for the edge's own pages are counted.
+/// The label of requests for the edge's own pages.
 pub const OWN_PAGE: &str = "own_page";
-/// And preflights of browsers.
+/// The label of browsers' preflights.
 pub const PREFLIGHT: &str = "preflight";
 
-/// The name under which an operation is counted.
+/// The label of an operation in metrics.
 pub fn label(operation: &Operation) -> &'static str {
     match operation {
         Operation::System => "system",

@@ -1,8 +1,8 @@
-//! Checks a write before the journal, and a read before it is sent: whether its class is suspect or quarantined (rule
-//! R13).
+//! Checks whether the class of a request is suspect or quarantined: a write before the journal, a read before it is
+//! sent (rule R13).
 //!
-//! Only requests that are not vouched for are checked. The board gives the verdicts; the rules in `order` give those on
-//! reads.
+//! Only requests that are not vouched for are checked. The verdicts come from the board, and those on reads from the
+//! rules in `order`.
 
 use super::failure::{Failure, Refused};
 use super::vouch::Vouch;
@@ -11,10 +11,10 @@ use crate::ids::{LaneId, Seq};
 use crate::journal::Draft;
 use crate::order::{ReadSubject, Refusal, Standing, Vouching};
 
-/// Lets the write pass, unless it is like one that cost, or may have cost, an instance its life.
+/// Lets the write pass, unless it resembles one that killed an instance, or may have.
 ///
 /// # Errors
-/// The suspect or quarantined request that it is like.
+/// The suspect or quarantined request that it resembles.
 pub(super) async fn check(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(), Failure> {
     let profile = &draft.profile;
     if profile.vouching == Vouching::Vouched {
@@ -31,10 +31,10 @@ pub(super) async fn check(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(
     }
 }
 
-/// Refuses a read that has to wait for the verdict on a write, or whose condition is that of a quarantined write.
+/// Refuses a read that must wait for the verdict on a write, or whose condition is that of a quarantined write.
 ///
 /// # Errors
-/// The suspect or quarantined request that it is like.
+/// The suspect or quarantined request that it resembles.
 pub(super) fn by_writes(core: &Core, subject: ReadSubject) -> Result<(), Failure> {
     let (conditions, lane) = (subject.class.conditions, LaneId::Records(subject.collection));
     let board = core.board();
@@ -57,7 +57,7 @@ const fn answer_of(refusal: Refusal) -> (Standing, Seq) {
     }
 }
 
-/// Names the write by its transaction, if the journal can be asked for it.
+/// Names the write by its transaction, if the journal can be read.
 async fn named(core: &Core, refusal: Refusal) -> Refused {
     let (standing, seq) = answer_of(refusal);
     let listed = match standing {

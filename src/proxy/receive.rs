@@ -1,6 +1,7 @@
-//! What becomes of a request: one of the edge's own pages, a write, or a read.
+//! Dispatches a request: to one of the edge's own pages, or as a write or a read.
 //!
-//! It sorts and admits. [`write`](super::write) decides how to execute a write, [`read`](super::read) where a read may go.
+//! It sorts and admits. [`write`](super::write) decides how to execute a write, [`read`](super::read) where a read may
+//! go.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::chroma::{self, Operation, route};
 use crate::clock;
 use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID, harden, no_such_page};
 
-/// What becomes of a request.
+/// The outcome of a request.
 enum Received {
     /// A read's answer that an instance is still sending.
     Passing(Box<(Passing, Read)>),
@@ -41,8 +42,8 @@ impl From<Reply> for Received {
 }
 
 impl Edge {
-    /// Answers the request. What is not on the path of a read is on the heap: a request's future is copied as a whole, and
-    /// takes as much as its longest way.
+    /// Answers the request. Everything off the path of a read is boxed: a request's future is copied as a whole, and is
+    /// as large as its largest path.
     pub(super) async fn receive(self: &Arc<Self>, session: &mut Session, context: &mut Context) -> Result<()> {
         let received = self.decide(session, context).await;
         let trace = context.trace;
@@ -74,14 +75,14 @@ impl Edge {
                 self.answer(session, reply, context).await
             }
             Err(BodyError::Client(mut error)) => {
-                // Else it would be counted as a failure of the edge's.
+                // Otherwise it would be counted as a failure of the edge.
                 error.as_down();
                 Err(error)
             }
         }
     }
 
-    /// Counts what the answer takes until its client has read it. Too large a page of the edge's own is refused where there is
+    /// Counts the answer's memory until the client has read it. A large page of the edge's own is refused if there is
     /// no memory; the answer to a write never is.
     async fn counted(&self, reply: Reply, context: &mut Context) -> Reply {
         let memory = context.answer_memory.get_or_insert_default();
@@ -109,7 +110,7 @@ impl Edge {
         respond::write(&mut self.outlet(session, context), reply, trace).await
     }
 
-    /// Replaces what an answer says about origins.
+    /// Replaces the answer's headers about origins.
     fn about_origins(&self, session: &Session, headers: &mut HeaderMap) {
         for name in self.options().origins.replaced() {
             headers.remove(name);
@@ -119,14 +120,15 @@ impl Edge {
         }
     }
 
-    /// An id that many different writes come under is no id of theirs: a gateway's correlation header, most likely.
+    /// Notes a reused id. An id that comes with many different writes does not identify a write: most likely the header
+    /// is a gateway's correlation header.
     fn note_reused(&self, failure: &Failure, context: &Context) {
         if let (Failure::TransactionIdReused, Some(key)) = (failure, &context.idempotency_key) {
             self.reused.note(&key.header, context.started);
         }
     }
 
-    /// An answer now, or a read that is passed on.
+    /// Decides what becomes of the request: an answer now, or a read that is passed on.
     async fn decide(self: &Arc<Self>, session: &mut Session, context: &mut Context) -> Result<Received, BodyError> {
         // A client that hangs up cancels nothing: the lane owns the write.
         session.as_downstream_mut().set_abort_on_close(false);
@@ -146,7 +148,7 @@ impl Edge {
             let principal = self.options().entrance.admit(session, need)?;
             if need == Need::Whole(Role::Admin) && !method.is_safe() {
                 let who = principal.name().unwrap_or("this machine");
-                tracing::info!(principal = who, %method, path = own, trace = %context.trace, "asked by an operator");
+                tracing::info!(principal = who, %method, path = own, trace = %context.trace, "requested by an operator");
             }
             context.principal = Some(principal.clone());
             let page = Box::pin(self.edge_page(session, context, body_bytes, principal)).await;
@@ -155,7 +157,7 @@ impl Edge {
         context.permit = Some(self.admission.arrived());
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
-        // Before it takes a place: nobody waits behind those who may not come in.
+        // Before the request takes a permit, so that no client waits behind requests that are not allowed.
         let needed = need(&operation, own);
         let principal = self.options().entrance.admit(session, needed)?;
         context.principal = Some(principal.clone());
@@ -184,7 +186,8 @@ impl Edge {
         }
     }
 
-    /// Counts a client's request. Those that need no token are free: balancers ask for a heartbeat as often as they like.
+    /// Counts a client's request. Requests that need no token are free, because load balancers send heartbeats as often
+    /// as they like.
     fn within_rate(&self, session: &Session, needed: Need, principal: &Principal) -> Result<(), Failure> {
         let options = self.options();
         let Some(rate) = options.client_rate.filter(|_| needed != Need::Nothing) else { return Ok(()) };
@@ -195,7 +198,8 @@ impl Edge {
         })
     }
 
-    /// Never refused by the limits on requests: the edge's own pages must answer when everything else waits.
+    /// Answers one of the edge's own pages. The limits on requests do not apply: these pages must answer when
+    /// everything else waits.
     async fn edge_page(
         &self,
         session: &mut Session,
@@ -229,9 +233,9 @@ impl Edge {
     ) -> Result<Received, BodyError> {
         let headers = &session.req_header().headers;
         let framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
-        // HTTP/2 frames a body without either.
+        // HTTP/2 frames a body without either header.
         let has_body = framed || !session.as_downstream_mut().is_body_empty();
-        // A permit is taken when the request is there, not while it trickles in.
+        // The permit is taken once the body has been read, not while it trickles in.
         let body = if has_body { Some(read_whole(session, &self.admission).await?) } else { None };
         self.enter(context).await?;
         if let Some(reply) = discovery::discover(self, &operation, context.name()).await? {
@@ -279,7 +283,7 @@ impl Edge {
         })
     }
 
-    /// Gives the request a permit, once all of it is there.
+    /// Gives the request a permit, once all of it has been read.
     pub(super) async fn enter(&self, context: &mut Context) -> Result<(), Failure> {
         match &mut context.permit {
             Some(permit) => self.admission.enter(permit).await,
@@ -287,7 +291,7 @@ impl Edge {
         }
     }
 
-    /// A short list is answered whole; of a longer one the first portion is read before its client is told anything.
+    /// Answers a short list whole. Of a longer one, reads the first portion before anything is sent to the client.
     async fn list(&self, mut list: List, context: &mut Context) -> Result<Received, Failure> {
         let mut first = list.next().await?;
         if first.rest == Rest::Follows || first.pieces.len() > 1 {
@@ -298,7 +302,7 @@ impl Edge {
     }
 }
 
-/// The answer to a refused request. What was not read of its body ends the connection.
+/// The answer to a refused request. The connection closes if part of the request's body is unread.
 pub(super) fn refusal(failure: &Failure, idempotency_key: Option<&str>) -> Reply {
     let reply = Reply::from(failure);
     closing(match idempotency_key {

@@ -1,4 +1,4 @@
-//! The same transaction id again (G6): the first one's stored answer, never a second execution.
+//! Answers a repeated transaction id (G6) with the first one's stored answer, never with a second execution.
 
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use crate::web::{REPLAYED, Reply, idempotency_key};
 /// How often to look again although the journal has announced no outcome.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The transaction of this key, if there is one. Both its ids are its names: the one that its client brought, and the
-/// one that the edge gave it.
+/// Returns the transaction of this key, if there is one. It can be found by both of its ids: the client's own, and the
+/// one that the edge assigned.
 pub async fn known(edge: &Edge, key: &ClientKey) -> Result<Option<TransactionRow>, Failure> {
     let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
     if let Some(row) = look(edge, &lookup).await? {
@@ -32,7 +32,7 @@ async fn look(edge: &Edge, lookup: &Lookup) -> Result<Option<TransactionRow>, Fa
     edge.core.store().transaction(lookup).await.map_err(|error| Failure::JournalUnavailable(error.to_string()))
 }
 
-/// The answer to a request whose id is the transaction's: waits for the outcome until `deadline`.
+/// Answers a request whose id is this transaction's. Waits for the outcome until `deadline`.
 pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadline: Instant) -> Result<Reply, Failure> {
     if first.client_key.as_ref().is_none_or(|used| used.fingerprint != key.fingerprint) {
         return Err(Failure::TransactionIdReused);
@@ -44,14 +44,14 @@ pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadlin
     let Some(_place) = edge.single_flight.aside() else { return Err(running) };
     let mut watch = edge.core.journal().watch(first.seq);
     loop {
-        // Looked at after the watch began: no outcome is missed.
+        // Looked up after the watch began, so no outcome is missed.
         match known(edge, key).await? {
             Some(row) => {
                 if let Some(reply) = stored(&row) {
                     return Ok(reply);
                 }
             }
-            // Trimmed in the meantime: too old to say anything about.
+            // Trimmed in the meantime: too old for a stored answer.
             None => return Err(Failure::TransactionIdReused),
         }
         let look = deadline.min(clock::now() + LOOK_AGAIN);
@@ -69,11 +69,11 @@ fn stored(row: &TransactionRow) -> Option<Reply> {
     let verdict = row.verdict?;
     let reply = match (&row.answer, verdict) {
         (Some(answer), _) => Reply::json(answer.status, answer.body.clone()),
-        // Applied, with an answer too long to be kept.
+        // Applied, but its answer was too long to store.
         (None, Verdict::Applied) => Reply::json(row.response_status.unwrap_or(200), "{}"),
-        // Its client's answer becomes durable a moment later.
+        // The client's answer becomes durable a moment later.
         (None, Verdict::Void) if !row.status.is_final() => return None,
-        // Void because its collection is gone, after its client was, or may have been, answered that it was applied.
+        // Void because the collection is gone, after the client was, or may have been, told that the write was applied.
         (None, Verdict::Void) if row.response_status.is_some_and(|status| status < 300) => {
             Reply::json(row.response_status?, "{}")
         }

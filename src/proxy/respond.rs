@@ -1,5 +1,5 @@
-//! Writing an answer to the client: a whole one, or one that an instance is still sending. What is answered is decided
-//! elsewhere.
+//! Writes an answer to the client: a whole one, or one that an instance is still sending. The answer's contents are
+//! decided elsewhere.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE};
@@ -29,18 +29,18 @@ impl From<&Failure> for Reply {
     }
 }
 
-/// An error of the edge's own.
+/// An internal error of the edge.
 pub(super) fn internal(why: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InternalError, why)
 }
 
-/// Writes it; an error gets the request's id unless it brings one. Fails only when the client is gone.
+/// Writes the answer. An error answer gets the request's id unless it has one. Fails only when the client is gone.
 pub(super) async fn write(outlet: &mut Outlet<'_>, mut reply: Reply, trace: TraceId) -> Result<()> {
     if reply.status >= 400 && !reply.headers.contains_key(TRACE_ID) {
         reply.headers.insert(TRACE_ID, trace.header());
     }
     let mut header = header(reply.status, &reply.headers)?;
-    // RFC 9110, section 8.6: a 204 and a 304 have none; to a HEAD it is what a GET would get.
+    // RFC 9110, section 8.6: a 204 and a 304 have no length; the answer to a HEAD has the length that a GET would get.
     let known = outlet.is_head() && reply.headers.contains_key(CONTENT_LENGTH);
     if !matches!(reply.status, 204 | 304) && !known {
         header.insert_header(CONTENT_LENGTH, reply.body.len())?;
@@ -57,8 +57,8 @@ pub(super) async fn write(outlet: &mut Outlet<'_>, mut reply: Reply, trace: Trac
     outlet.part(reply.body, Rest::Nothing).await
 }
 
-/// Writes what an instance is still sending, as fast as the client takes it. If the instance does not finish it, it is cut:
-/// its client never takes it for a whole one.
+/// Writes what an instance is still sending, as fast as the client takes it. If the instance does not finish, the
+/// answer is aborted, so that the client never takes it for a whole one.
 pub(super) async fn pass(
     outlet: &mut Outlet<'_>,
     edge: &Edge,
@@ -78,7 +78,7 @@ pub(super) async fn pass(
             Ok(Rest::Nothing) => break,
             Err(PassError::Client(error)) => return Err(error),
             Err(PassError::Instance(error)) => {
-                tracing::debug!(%error, "a read's answer is cut");
+                tracing::debug!(%error, "a read's answer was aborted");
                 return Err(internal("the instance did not finish the answer"));
             }
         }
@@ -86,12 +86,12 @@ pub(super) async fn pass(
     outlet.end().await
 }
 
-/// Says how the end of a body is found whose length is not known.
+/// Sets how the client finds the end of a body of unknown length.
 pub(super) fn without_length(outlet: &mut Outlet<'_>, header: &mut ResponseHeader) -> Result<()> {
     match outlet.session.req_header().version {
         Version::HTTP_11 => header.insert_header(TRANSFER_ENCODING, "chunked")?,
         Version::HTTP_2 => {}
-        // It ends with the connection.
+        // The body ends with the connection.
         _ => outlet.session.set_keepalive(None),
     }
     Ok(())
@@ -106,7 +106,7 @@ fn header(status: u16, headers: &HeaderMap) -> Result<ResponseHeader> {
     Ok(header)
 }
 
-/// A list's next pieces, which are written one after another.
+/// Writes a list's next pieces, one after another.
 pub(super) async fn pieces(outlet: &mut Outlet<'_>, pieces: Vec<Bytes>) -> Result<()> {
     for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
         outlet.part(piece, Rest::Follows).await?;

@@ -1,6 +1,6 @@
-//! Notices a header that brings the same id for many different writes, such as a gateway's correlation header.
+//! Notices a header that carries the same id for many different writes, such as a gateway's correlation header.
 //!
-//! It decides when the log names the header; the writes themselves are refused elsewhere.
+//! It decides when the log names the header. The writes themselves are refused elsewhere.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use http::HeaderName;
 
 use crate::lasting::Lasting;
 
-/// So many refused writes make one line: a few are a client's own mistake.
+/// How many refused writes it takes to log a header: a few are a client's own mistake.
 const MANY: u64 = 5;
 
 /// What was seen of each configured header; there are few.
@@ -24,7 +24,7 @@ struct Header {
 }
 
 impl ReusedKeys {
-    /// A write was refused because its id, which came in this header, is another write's.
+    /// Notes that a write was refused because the id in this header belongs to another write.
     pub fn note(&self, header: &HeaderName, now: Instant) {
         if let Some(refused) = self.count(header, now) {
             tracing::warn!(
@@ -36,7 +36,7 @@ impl ReusedKeys {
         }
     }
 
-    /// The number of refused writes, where the log is to say it.
+    /// Returns the number of refused writes if it should be logged.
     fn count(&self, header: &HeaderName, now: Instant) -> Option<u64> {
         let mut headers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = headers.entry(header.clone()).or_default();

@@ -1,4 +1,4 @@
-//! From an instance's answer to the client's: ids as clients know them, lists in the edge's order.
+//! Turns an instance's answer into the client's: ids as clients know them, lists in the edge's order.
 
 use super::Edge;
 use super::read::{Read, Rewrite};
@@ -7,14 +7,14 @@ use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::instance::Answer;
 use crate::web::{INSTANCE, Reply};
 
-/// Whether an answer with this status is rewritten: then its body is needed whole.
+/// Whether an answer is rewritten. If so, its body is needed whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rewritten {
     Yes,
     No,
 }
 
-/// Whether this answer is rewritten.
+/// Returns whether this read's answer is rewritten if it has this status.
 pub fn is_rewritten(read: &Read, status: u16) -> Rewritten {
     match (&read.rewrite, status) {
         (Rewrite::Nothing, _) | (Rewrite::ErrorText, ..400) => Rewritten::No,
@@ -29,10 +29,10 @@ pub fn is_rewritten(read: &Read, status: u16) -> Rewritten {
     }
 }
 
-/// The body for the client. What cannot be parsed is passed as it is: it holds no id.
+/// Returns the body for the client. A body that cannot be parsed is passed on unchanged: it holds no id.
 ///
-/// `ids`: of the read's collection, on the instance and as clients know it. They take precedence over the catalog, which
-/// may have forgotten a collection that was deleted meanwhile.
+/// `ids` are the ids of the read's collection, on the instance and as clients know it. They take precedence over the
+/// catalog, which may have forgotten a collection that was deleted meanwhile.
 pub fn body(
     edge: &Edge,
     read: &Read,
@@ -65,7 +65,7 @@ pub fn body(
     rewritten.unwrap_or(whole)
 }
 
-/// The whole reply of an answer that was read whole.
+/// Returns the reply for an answer that was read whole.
 pub fn whole(
     edge: &Edge,
     read: &Read,

@@ -1,7 +1,7 @@
-//! Several requests with one id at once: the first executes, the others wait for its outcome.
+//! Concurrent requests with one id: the first is executed, the others wait for its outcome.
 //!
-//! The journal alone ensures that an id is executed once. This file keeps a storm of repetitions away from it: no append and
-//! no lookup before the first one's outcome.
+//! The journal alone ensures that an id is executed once. This file keeps a storm of repetitions away from it: no
+//! append and no look-up before the first one's outcome.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,12 +13,12 @@ use super::failure::Failure;
 use crate::ids::TransactionId;
 use crate::journal::ClientKey;
 
-/// Requests that wait for another's outcome at once.
+/// The most requests that may wait for another's outcome.
 const ASIDE: usize = 16 * 1024;
-/// Ids that are remembered as having an outcome: repetitions often come soon after.
+/// How many ids with an outcome are remembered: repetitions often come soon after.
 const RECENT: usize = 4 * 1024;
 
-/// A digest of tenant and key: what is remembered is small, however long they are.
+/// A digest of tenant and key, so that remembered ids are small however long the keys are.
 type Name = [u8; 32];
 
 fn name(key: &ClientKey) -> Name {
@@ -48,26 +48,26 @@ struct Running {
     ended: watch::Receiver<Option<Ended>>,
 }
 
-/// How the first one ended.
+/// How the first request ended.
 #[derive(Clone, Debug)]
 pub enum Ended {
-    /// The journal knows.
+    /// The journal has the transaction.
     Journaled,
-    /// Without a transaction: those that waited get the same answer.
+    /// Without a transaction. The waiting requests get the same answer.
     Refused(Failure),
 }
 
-/// What a request with an id is to do.
+/// What a request with an id must do.
 pub enum Arrival {
     /// No other request has the id now: execute it.
     Leader(Leader),
-    /// It had an outcome a moment ago: ask the journal.
+    /// Look in the journal: the id had an outcome a moment ago.
     Known,
-    /// The first one is being executed.
+    /// Wait: the first request is being executed.
     Follower(Follower),
 }
 
-/// The right to execute. If it is dropped without [`Leader::end`], the outcome is unknown to those that wait.
+/// The right to execute. If it is dropped without [`Leader::end`], the waiting requests do not learn the outcome.
 pub struct Leader {
     single_flight: Arc<SingleFlight>,
     name: Name,
@@ -82,7 +82,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// How the first one ended; `None` if that is unknown.
+    /// Returns how the first request ended; `None` if that is unknown.
     pub async fn ended(&mut self) -> Option<Ended> {
         self.ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone())
     }
@@ -93,7 +93,7 @@ impl SingleFlight {
         Arc::new(SingleFlight { state: Mutex::default(), aside: Arc::new(Semaphore::new(ASIDE)) })
     }
 
-    /// What a request with this key is to do; `id` is its own, for the case that it is the first.
+    /// Returns what a request with this key must do. `id` is the request's own, in case it is the first.
     pub fn take(self: &Arc<Self>, key: &ClientKey, id: TransactionId) -> Arrival {
         let name = name(key);
         let mut state = self.state();
@@ -109,7 +109,7 @@ impl SingleFlight {
         Arrival::Leader(Leader { single_flight: Arc::clone(self), name, end })
     }
 
-    /// A permit to wait; `None` when too many wait.
+    /// Returns a permit to wait; `None` when too many requests wait.
     pub fn aside(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.aside).try_acquire_owned().ok()
     }
@@ -120,7 +120,7 @@ impl SingleFlight {
 }
 
 impl Leader {
-    /// Tells all that wait how it ended.
+    /// Notifies the waiting requests of the outcome.
     pub fn end(self, ended: Ended) {
         if matches!(ended, Ended::Journaled) {
             let mut state = self.single_flight.state();

@@ -1,7 +1,8 @@
-//! What is recorded of a client's request for a distributed trace: the request, and its append to the journal. The attempts
-//! of a read are recorded where it is sent (`read/`), those of a write by the executor.
+//! The spans of a client's request in a distributed trace: the request, and its append to the journal. The attempts of
+//! a read are recorded where it is sent (`read/`), those of a write by the executor.
 //!
-//! Nothing is built here while tracing is off, or for a trace that is not recorded. Attributes hold no client's content or name.
+//! Builds nothing while tracing is off, or for a trace that is not recorded. Attributes hold no client's content or
+//! name.
 
 use pingora::proxy::Session;
 
@@ -14,10 +15,10 @@ use crate::journal::{AppendError, Draft, Journal, Judge};
 use crate::traces::{self, Key, Kind, RequestTrace};
 use crate::web::INSTANCE;
 
-/// The request has its answer, or its client is gone.
+/// Ends the request's span: it has been answered, or its client is gone.
 pub(super) fn request_ended(session: &Session, context: &mut Context) {
     let (Some(tracer), Some(mut span)) = (traces::tracer(), context.traced.span.take()) else { return };
-    // Probes and dashboards would fill the traces: their own clients may record them.
+    // Probes and dashboards would flood the traces. Their own clients may record them.
     if matches!(context.operation, OWN_PAGE | PREFLIGHT) && span.begins_its_trace() {
         return;
     }
@@ -46,7 +47,7 @@ pub(super) fn request_ended(session: &Session, context: &mut Context) {
     tracer.end(span);
 }
 
-/// A method is a client's text: only those that Chroma knows are said.
+/// Returns the method if Chroma knows it: any other method is a client's text.
 fn method(session: &Session) -> &'static str {
     let method = session.req_header().method.as_str();
     let known = ["GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS"];
@@ -95,7 +96,7 @@ fn why(error: &AppendError) -> &'static str {
     }
 }
 
-/// It is known what the read is about.
+/// Notes the read's collection, which is now known.
 pub(super) fn planned(plan: &Plan, traced: &mut RequestTrace) {
     let Some(span) = &mut traced.span else { return };
     if let Plan::Pass(read) | Plan::Object(read) = plan

@@ -1,6 +1,6 @@
-//! Writing a list that is not in one piece: portion by portion, as the client takes it.
+//! Writes a list that is not in one piece: portion by portion, as the client takes it.
 //!
-//! A list that cannot be finished is cut: its client never takes it for a whole one.
+//! A list that cannot be finished is aborted, so that the client never takes it for a whole one.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -12,7 +12,7 @@ use super::outlet::{Outlet, Rest};
 use super::read::{List, Portion};
 use super::respond::{self, internal};
 
-/// Writes it. An error means that the client has had a part, or is gone.
+/// Writes the list. After an error, the client has received a part or is gone.
 pub(super) async fn write(outlet: &mut Outlet<'_>, mut list: List, first: Portion, more: HeaderMap) -> Result<()> {
     let mut header = ResponseHeader::build_no_case(200, Some(8))?;
     header.insert_header(CONTENT_TYPE, "application/json")?;
@@ -39,7 +39,7 @@ pub(super) async fn write(outlet: &mut Outlet<'_>, mut list: List, first: Portio
         portion = match list.next().await {
             Ok(next) => next,
             Err(failure) => {
-                tracing::debug!(reason = failure.reason(), "a list is cut");
+                tracing::debug!(reason = failure.reason(), "a list was aborted");
                 return Err(internal("the list cannot be finished"));
             }
         };

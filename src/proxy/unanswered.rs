@@ -1,4 +1,5 @@
-//! The edge's answer to a settled write that no instance has answered. `write.rs` and `replay.rs` decide when to give it.
+//! The edge's answer to a settled write that no instance has answered. `write.rs` and `replay.rs` decide when to give
+//! it.
 
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName};
 use crate::ids::LaneId;

@@ -1,7 +1,8 @@
 //! Which requests are vouched for, and which reads are suspects: the rules of `order` and `chroma`, with the locks, the
 //! clock and the registry that they lack (rule R13).
 //!
-//! Every lock here is held for a few instructions and never across an await; the board's may be taken within.
+//! Every lock here is held for a few instructions and never across an await. The board's lock may be taken while one is
+//! held.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::Hash;
@@ -24,14 +25,14 @@ use crate::order::{
 };
 use crate::web::idempotency_key;
 
-/// Classes of reads that are suspects or quarantined at once; then the oldest open one is forgotten.
+/// The most classes of reads that are suspect or quarantined. Beyond this, the oldest open one is forgotten.
 const CASES: usize = 256;
-/// After so many waits others go on beside a case that is open.
+/// After this many waits, other requests no longer wait for an open case.
 const WAITS_OF_OTHERS: u32 = 3;
-/// Requests that are known by heart.
+/// How many requests are remembered exactly.
 const REMEMBERED: usize = 4096;
 
-/// A request, exactly.
+/// Identifies a request exactly.
 type Fingerprint = [u8; 32];
 
 /// What is known of requests since the start.
@@ -44,13 +45,13 @@ pub struct Vouch {
 
 struct Known {
     likeness: Likeness,
-    /// Requests that were vouched for and cost two instances their lives.
+    /// Requests that were vouched for and killed two instances.
     condemned: Recent<Fingerprint, ()>,
 }
 
 struct Suspects {
     rules: ReadSuspects,
-    /// Until when an instance that is away is waited for.
+    /// When the wait for the case's instance, which is away, ends.
     waits: HashMap<CaseId, Instant>,
     /// When each case was first seen.
     since: HashMap<CaseId, Instant>,
@@ -81,7 +82,7 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
 }
 
 impl Vouch {
-    /// Nothing is known yet; a suspect waits so long for its instance.
+    /// Nothing is known so far. A suspect waits this long for its instance.
     pub fn new(core: Arc<Core>, envelope: Envelope, wait: Current<Duration>) -> Arc<Vouch> {
         let known = Known { likeness: Likeness::new(envelope), condemned: Recent::new() };
         let suspects = Suspects { rules: ReadSuspects::new(CASES), waits: HashMap::new(), since: HashMap::new() };
@@ -92,7 +93,7 @@ impl Vouch {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The cases, with what has become of their instances.
+    /// The cases, updated with the state of their instances.
     fn suspects(&self) -> MutexGuard<'_, Suspects> {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         if !suspects.rules.cases().is_empty() {
@@ -107,7 +108,7 @@ impl Vouch {
             registry.usable(instance) && board.serves(case.subject.collection, instance, Consistency::Any)
         };
         rules.look(|case| {
-            // It was made suspect when it died: that it is preferred again means that it has answered since.
+            // The instance became suspect when it died, so being up again means that it has answered since.
             if registry.phase(case.instance) == Phase::Up && serves(case, case.instance) {
                 return Sight::Serves;
             }
@@ -131,19 +132,19 @@ impl Vouch {
         rules.let_others_go(|case| since.get(&case.id).is_some_and(|since| now >= *since + patience));
     }
 
-    /// The classes of reads that are suspects or quarantined.
+    /// The classes of reads that are suspect or quarantined.
     pub fn cases(&self) -> Vec<Case> {
         self.suspects().rules.cases().to_vec()
     }
 
-    /// An operator allows a class of reads again. `None`: there is no such case.
+    /// Allows a class of reads again, for an operator. `None` if there is no such case.
     pub fn lift(&self, id: CaseId) -> Option<Case> {
         let lifted = self.suspects().rules.lift(id)?;
         tracing::info!(collection = %lifted.subject.collection, "a quarantined class of reads is allowed again");
         Some(lifted)
     }
 
-    /// The index of this collection.
+    /// The shape of this collection's index.
     pub(super) fn index_of(&self, collection: CollectionId) -> IndexShape {
         self.core.discovery().indexes().of(collection)
     }
@@ -154,26 +155,28 @@ impl Vouch {
         if condemned { Vouching::Unvouched } else { known.likeness.of(shape) }
     }
 
-    /// Whether the write is vouched for.
+    /// Returns whether the write is vouched for.
     pub(super) fn of_write(&self, shape: &Shape, fingerprint: &Fingerprint) -> Vouching {
         self.vouching(shape, || *fingerprint)
     }
 
-    /// Remembers the write until it has ended.
+    /// Tracks the write until it has ended.
     pub(super) fn watch(self: &Arc<Self>, shape: Shape, draft: &Draft) -> Executed {
         let fingerprint = draft.client_key.as_ref().map(|key| key.fingerprint);
         Executed { vouch: Arc::clone(self), shape, fingerprint }
     }
 
-    /// The read whose verdict a write with such conditions waits for, or that it would follow to where it was lost.
+    /// Returns the case because of which such a write is refused: the write would wait for the verdict on a read, or
+    /// would meet the same end.
     pub(super) fn refuses_write(&self, collection: CollectionId, conditions: Conditions) -> Option<(CaseId, Standing)> {
         self.suspects().rules.refuses_write(collection, conditions)
     }
 
-    /// What is at stake with a read of this shape; it may then be sent to the instance that is returned alone.
+    /// Returns what is at stake with a read of this shape. If an instance is returned, the read may be sent to that one
+    /// alone.
     ///
     /// # Errors
-    /// It is a suspect, or of a class that is quarantined.
+    /// The read is a suspect, or its class is quarantined.
     pub(super) fn stake(
         self: &Arc<Self>,
         subject: ReadSubject,
@@ -185,7 +188,7 @@ impl Vouch {
         if vouching == Vouching::Vouched {
             return Ok((stake, None));
         }
-        // Asked in a statement of its own: the stake's end takes the same lock.
+        // In a statement of its own, because dropping the stake takes the same lock.
         let permission = self.suspects().rules.ask(subject);
         match permission {
             Permission::Anywhere => Ok((stake, None)),
@@ -206,7 +209,7 @@ pub(super) struct Executed {
 }
 
 impl Executed {
-    /// Learns from how it ended.
+    /// Learns from the write's outcome.
     pub fn ended(self, settlement: &Settlement) {
         let mut known = self.vouch.known();
         match settlement.verdict {
@@ -233,7 +236,7 @@ pub(super) struct Stake {
     shape: Shape,
     vouching: Vouching,
     body: Bytes,
-    /// It was let through alone.
+    /// The case for which the read was sent alone, as its trial.
     trial: Option<CaseId>,
 }
 
@@ -242,7 +245,7 @@ impl Stake {
         self.vouching
     }
 
-    /// An instance has answered, so it lives.
+    /// Notes that the instance answered, so it is alive.
     pub fn answered(&self, status: u16) {
         if status == 200 {
             self.vouch.known().likeness.succeeded(&self.shape);
@@ -250,7 +253,7 @@ impl Stake {
         self.tried(Trial::Answered);
     }
 
-    /// The instance died with this read under way.
+    /// Notes that the instance died with this read under way.
     pub fn died(&self, instance: InstanceId, company: Company) {
         let registry = self.vouch.core.registry();
         if registry.phase(instance) == Phase::Up {
@@ -273,7 +276,7 @@ impl Stake {
             conditions = class.conditions.as_str(),
             case = case.0,
             ?company,
-            "an instance has gone while a read was under way: reads of its class are held back (/admin/quarantine)"
+            "an instance was lost while it executed a read: reads of the same class are held back (/admin/quarantine)"
         );
     }
 
@@ -285,7 +288,7 @@ impl Stake {
 }
 
 impl Drop for Stake {
-    /// Without an answer: its client has gone, or the instance could not be asked.
+    /// The read ended without an answer: its client has gone, or the instance could not be asked.
     fn drop(&mut self) {
         self.tried(Trial::Unclear);
     }

@@ -30,10 +30,10 @@ use crate::web::{INSTANCE, Promise, Reply, TRANSACTION_ID, idempotency_key};
 
 /// How often a waiting write checks whether an instance could take it.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long the answer "pending" waits for its status to be recorded: the write itself is durable already.
+/// How long the answer "pending" waits for its status to be recorded. The write itself is already durable.
 const RECORDING: Duration = Duration::from_secs(1);
 
-/// Journals the write, has it executed, and says what to answer.
+/// Journals the write, has it executed, and returns the answer.
 pub async fn write(
     edge: &Edge,
     session: &mut Session,
@@ -48,7 +48,7 @@ pub async fn write(
     context.memory = Some(memory);
     edge.enter(context).await?;
     let header = session.req_header();
-    // Without the query: Chroma's writes take none, and what is in it, such as a token, must not be stored.
+    // Without the query: Chroma's writes take none, and its contents, such as a token, must not be stored.
     let path = header.uri.path().to_owned();
     let identity = Identity::of(
         operation,
@@ -95,7 +95,7 @@ async fn once(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> 
     answer.map(|reply| reply.with(TRANSACTION_ID, &shown_id))
 }
 
-/// Waits without the request's body and its admission permit: a repetition needs neither any more.
+/// Waits without the request's body and its admission permit: a repetition needs neither.
 async fn beside<T>(context: &mut Context, request: WriteRequest<'_>, wait: impl Future<Output = T>) -> T {
     drop(request);
     step_aside(context);
@@ -109,8 +109,8 @@ fn step_aside(context: &mut Context) {
     }
 }
 
-/// Executes the write, unless the journal knows its id. The earlier write may be old and its collection deleted since;
-/// therefore the stored answer takes precedence over any refusal.
+/// Executes the write, unless the journal has its id. An earlier write may be old and its collection deleted since, so
+/// the stored answer takes precedence over any refusal.
 async fn first_or_known(
     edge: &Edge,
     context: &mut Context,
@@ -162,7 +162,7 @@ async fn wait_behind(edge: &Edge, mut behind: Follower, key: &ClientKey, deadlin
 async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let shown_id = request.identity.shown();
     if matches!(request.operation, Operation::CatalogWrite(_)) {
-        // Before the first inspections it is unknown what exists. This wait comes before the journal, so nothing waits
+        // Before the first inspections, it is unknown what exists. This wait comes before the journal, so nothing waits
         // for it.
         discovery::first_look(edge, edge.options().write_wait).await;
     }
@@ -178,7 +178,7 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
         match prepared.map_err(|failure| discovery::as_known(edge, failure))? {
             Preparation::Journal(prepared) => return journaled(edge, context, *prepared, &shown_id).await,
             Preparation::Show { collection } => match super::read::show(edge, collection, context.name()).await {
-                // Deleted meanwhile: to get or create it is a write now.
+                // Deleted meanwhile: getting or creating it is now a write.
                 Err(Failure::Chroma(_)) => {}
                 shown => {
                     let reply = shown?;
@@ -193,7 +193,7 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
 async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown_id: &str) -> Result<Reply, Failure> {
     let Prepared { mut draft, ack_policy, key_origin, shape, guard } = prepared;
     let (id, lane) = (draft.transaction_id, draft.lane);
-    // Before the journal: once it is there it must be executed, or cost an instance its life.
+    // Before the journal: a journaled write must be executed, even if it kills an instance.
     quarantine::check(&edge.core, &edge.vouch, &draft).await?;
     let executed = shape.map(|shape| edge.vouch.watch(shape, &draft));
     {
@@ -233,8 +233,8 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     Ok(answered(edge, context, &settlement, lane, shown_id))
 }
 
-/// Makes the write durable. What is protected is judged again when everything before it is on the board, and nothing of it is
-/// durable yet: a refusal has no effect.
+/// Makes the write durable. Protection is judged once more when every earlier write is on the board and before this one
+/// is durable, so a refusal has no effect.
 async fn append(
     edge: &Edge,
     context: &mut Context,
@@ -260,7 +260,7 @@ fn refused(error: AppendError, id: TransactionId, key_origin: KeyOrigin) -> Fail
     }
 }
 
-/// The write's outcome; `None` when no instance could take it in time.
+/// Waits for the write's outcome; `None` when no instance could take it in time.
 async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instant) -> Option<Settlement> {
     let deadline = started + edge.options().request_timeout;
     let mut patience = clock::now() + edge.options().write_wait;
@@ -277,8 +277,9 @@ async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instan
     }
 }
 
-/// Takes the write back, since its client would send it again as another one. If it may have been sent, it stays, and its
-/// client is answered that its outcome is unknown. A crash in here: the client has no answer, and the write is executed unless
+/// Withdraws the write, because its client would send it again as another one. If the write may have been sent, it
+/// stays, and the client is told that its outcome is unknown. A crash in here: the client has no answer, and the write
+/// is executed unless the withdrawal was durable.
 /// the withdrawal was durable.
 async fn withdrawn(
     edge: &Edge,
@@ -301,7 +302,7 @@ async fn withdrawn(
     pending(edge, context, ticket, (lane, seq), Failure::OutcomeUnknown(id), shown_id).await
 }
 
-/// Answers that the write is journaled and will be executed (`failure`): from here on recovery owns it.
+/// Answers with `failure` that the write is journaled and will be executed: from here on, recovery owns it.
 async fn pending(
     edge: &Edge,
     context: &mut Context,
@@ -311,10 +312,10 @@ async fn pending(
     shown_id: &str,
 ) -> Result<Reply, Failure> {
     edge.core.detach(lane, seq);
-    // Handed over before the ticket closes, so that a later RECOVERED comes after it.
+    // Queued before the ticket closes, so that a later RECOVERED comes after it.
     let recorded = edge.core.journal().record(vec![Fact::recovery_pending(seq, Timestamp::now())]);
     if let Some(settlement) = ticket.close() {
-        // It was settled at the last moment. FAILED would contradict this answer: the outcome is made durable first.
+        // It was settled at the last moment. FAILED would contradict this answer, so the outcome is made durable first.
         let reply = answered(edge, context, &settlement, lane, shown_id);
         if let Stage::Answered(completion) = &context.stage {
             let _ = timeout(RECORDING, edge.core.journal().record(vec![completion.fact(&edge.registry)])).await;

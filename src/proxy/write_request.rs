@@ -1,4 +1,4 @@
-//! A write request as it came, before anything is decided: what it is, and who it is.
+//! A write request as it arrived, before anything is decided: its operation and its identity.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -24,17 +24,17 @@ pub struct WriteRequest<'a> {
     pub principal: &'a Principal,
 }
 
-/// Who a write is.
+/// The ids of a write.
 #[derive(Clone, Debug)]
 pub struct Identity {
     pub id: TransactionId,
     pub key: ClientKey,
-    /// The id that the client brought, as it spelled it.
+    /// The client's own id, as it spelled it.
     pub brought: Option<String>,
 }
 
 impl Identity {
-    /// With the id that the client brought, or one made here.
+    /// The identity with the client's own id, or with one made here.
     pub fn of(
         operation: &Operation,
         method: &str,
@@ -52,7 +52,7 @@ impl Identity {
         Identity { id, key, brought }
     }
 
-    /// The id that is shown to the client.
+    /// The id that the client is shown.
     pub fn shown(&self) -> String {
         self.brought.clone().unwrap_or_else(|| self.id.to_string())
     }
@@ -73,7 +73,7 @@ fn tenant_of(operation: &Operation) -> &str {
     }
 }
 
-/// What the scan read; what it could not read is not journaled.
+/// Returns what the scan read. A body that could not be read is not journaled.
 pub(super) fn understood<T>(scanned: Result<Scanned<T>, Refusal>) -> Result<T, Failure> {
     match scanned {
         Ok(Scanned::Read(read)) => Ok(read),

@@ -1,9 +1,10 @@
-//! What a server can do: its openapi document is read at each look, and where that does not tell, the server is tried, once
-//! for each document.
+//! Finds out what a server can do. Each inspection reads its openapi document. What the document does not show is tried
+//! on the server, once for each document.
 //!
-//! A trial writes: into a database that is reserved and hidden from clients, made and deleted for it, and only after the
-//! server is known to be Chroma. A crash meanwhile leaves that database behind; the next look sweeps it. Whether a
-//! capability is needed is decided where it is used; here, only whether the server is supported at all.
+//! A trial writes, into a reserved database that is hidden from clients and made and deleted for the trial, and only
+//! after the server is known to be Chroma. A crash meanwhile leaves that database behind; the next inspection sweeps
+//! it. This file decides only whether the server is supported at all. Whether a capability is needed is decided where
+//! it is used.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -27,10 +28,11 @@ use crate::instance::{Answer, Licence, Outgoing, SendError};
 use crate::lasting::LastingStates;
 
 const DOCUMENT: &str = "/openapi.json";
-/// Chroma 1.5.9's has 86 KB.
+/// The document of Chroma 1.5.9 has 86 KB.
 const DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
 const ANSWER_BYTES: usize = 1024 * 1024;
-/// How often a sweep is tried, and the pause between: other writes may hold the server's database for a moment.
+/// How many times a sweep is tried, and the pause between the tries: other writes may lock the server's database for a
+/// moment.
 const SWEEPS: u32 = 5;
 const BETWEEN_SWEEPS: Duration = Duration::from_millis(100);
 
@@ -43,13 +45,13 @@ pub(super) struct Scratch<'a> {
 /// How a trial ended.
 enum Tried {
     Copies(CopiedBy),
-    /// In neither way a copy is exact.
+    /// Neither way makes an exact copy.
     Inexactly,
-    /// The server did not let itself be tried.
+    /// No trial was possible, for this reason.
     Undecided(String),
 }
 
-/// Finds out what the server can do, and makes it known.
+/// Finds out what the server can do, and records it.
 ///
 /// # Errors
 /// When the server did not answer, or is not supported.
@@ -66,7 +68,7 @@ pub(super) async fn learn<'a>(
         Err(error) => return Err(InspectError::Unanswered(error.to_string())),
     };
     let described = document.as_deref().map_or(Err(DocumentError::NotChroma), describe);
-    // What hides its document is tried again at each look.
+    // A server that hides its document is tried again at each inspection.
     let hash = document.filter(|_| described != Err(DocumentError::NotChroma)).map(|document| hash_of(&document));
     if let Some(found) = hash.and_then(|hash| servers.of_document(look.instance, hash)) {
         return match found {
@@ -87,7 +89,7 @@ pub(super) async fn learn<'a>(
         Tried::Copies(by) => {
             if let Some(lasted) = untried.ended(&look.instance, clock::now()) {
                 let (instance, seconds) = (core.registry().name(look.instance), lasted.time.as_secs());
-                info!(%instance, seconds, times = lasted.times, "this server could be tried after all");
+                info!(%instance, seconds, times = lasted.times, "the trial on this server was possible after all");
             }
             (by, hash)
         }
@@ -95,11 +97,11 @@ pub(super) async fn learn<'a>(
             let why = "the definition of a collection cannot be copied exactly there".to_owned();
             return Err(unsupported(core, look, hash, why));
         }
-        // As the weaker servers; every copy is read back and compared in any case.
+        // Treated like the weaker servers. Every copy is read back and compared in any case.
         Tried::Undecided(why) => {
             if let Some(times) = untried.seen(look.instance, clock::now()).times() {
                 let instance = core.registry().name(look.instance);
-                warn!(%instance, why, times, "how definitions are copied exactly to this server could not be tried");
+                warn!(%instance, why, times, "could not try how definitions are copied exactly to this server");
             }
             (CopiedBy::Configuration, None)
         }
@@ -112,7 +114,7 @@ pub(super) async fn learn<'a>(
     Ok(scratch)
 }
 
-/// Said once for each server and reason.
+/// Notes that the server is not supported. Logged once for each server and reason.
 fn unsupported(core: &Core, look: &Look<'_>, hash: Option<DocumentHash>, why: String) -> InspectError {
     if core.discovery().servers().learn(look.instance, hash, Support::Unsupported(why.clone())) {
         let instance = core.registry().name(look.instance);
@@ -127,11 +129,11 @@ fn hash_of(document: &[u8]) -> DocumentHash {
     DocumentHash(hasher.finish())
 }
 
-/// What a server whose document is hidden, by a gateway say, can be seen to do without a write.
+/// Finds out without a write what a server can do whose document is hidden, for example by a gateway.
 async fn by_behaviour(look: &Look<'_>) -> Result<Described, InspectError> {
     let heartbeat = answer(look, "/api/v2/heartbeat".to_owned()).await?;
     let beats = serde_json::from_slice::<Value>(&heartbeat.body).is_ok_and(|body| {
-        // The key that `chroma-edge check --online` knows a server by.
+        // The key by which `chroma-edge check --online` recognizes a server.
         body.get("nanosecond heartbeat").is_some()
     });
     if heartbeat.status != 200 || !beats {
@@ -141,7 +143,7 @@ async fn by_behaviour(look: &Look<'_>) -> Result<Described, InspectError> {
     let name = TRIAL_NAMES[0].to_owned();
     let mut lookup = Lookup::new(ByIdRoute::Present, chroma::scratch_scope(), absent, name);
     let shown = answer(look, lookup.path()).await?;
-    // Only a server with the route says in Chroma's words that there is no such collection.
+    // Only a server with the route answers in Chroma's words that there is no such collection.
     let has_route = lookup.take(shown.status, &shown.body) == Looked::Absent;
     Ok(match has_route {
         // Every server with this route has the rest as well.
@@ -157,7 +159,7 @@ async fn answer(look: &Look<'_>, path: String) -> Result<Answer, InspectError> {
 }
 
 impl Scratch<'_> {
-    /// Deletes the reserved database, with what is in it. What cannot be deleted now is deleted at the next look.
+    /// Deletes the reserved database and its contents. If that fails now, the next inspection deletes it.
     pub(super) async fn sweep(&self) {
         let path = chroma::database_path(&chroma::scratch_scope());
         for _ in 0..SWEEPS {
@@ -169,7 +171,7 @@ impl Scratch<'_> {
         }
     }
 
-    /// Tries both ways to copy a definition. Whatever comes of it, nothing is left behind, unless this process or the
+    /// Tries both ways to copy a definition. Whatever the outcome, nothing is left behind, unless this process or the
     /// server dies meanwhile.
     async fn try_copies(&self) -> Result<Tried, InspectError> {
         self.sweep().await;

@@ -1,5 +1,5 @@
-//! Comparing one collection on two instances, record by record, so that a diverged instance whose content is equal
-//! can be admitted again. Nothing is copied.
+//! Compares one collection on two instances, record by record, so that a diverged instance whose content is equal can
+//! be admitted again. Nothing is copied.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::instance::Client;
 use crate::order::{Comparison, Origin};
 use crate::proof::{self, Rule};
 
-/// What a comparison found.
+/// The result of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Equal {
@@ -21,7 +21,7 @@ pub(super) enum Found {
     },
     Different {
         why: String,
-        /// Of copies that were there before the edge.
+        /// Set for copies that existed before the edge.
         difference: Option<Difference>,
     },
     /// One of them did not answer as it should: try again later.
@@ -55,7 +55,7 @@ pub(super) async fn compare(core: &Core, client: &Client, comparison: &Compariso
     }
 }
 
-/// Whether the copy that is served, and every other one but this, holds nothing: then nobody has to decide.
+/// Returns whether every copy but this one is empty, including the one that is served. Then no operator has to decide.
 pub(super) async fn is_the_only_full_one(
     core: &Core,
     client: &Client,
@@ -67,7 +67,7 @@ pub(super) async fn is_the_only_full_one(
             continue;
         }
         let Some(copy) = reader(core, client, comparison.collection, other, deadline) else { return false };
-        // What is committed may not be shown yet.
+        // A committed write may not be visible yet.
         if copy.flush().await.is_err() || count(&copy).await != Ok(0) {
             return false;
         }
@@ -76,7 +76,7 @@ pub(super) async fn is_the_only_full_one(
 }
 
 async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReader<'_>) -> Result<Found, String> {
-    // Chroma can have committed a write that it shows only after the next one to that collection.
+    // Chroma may have committed a write that it shows only after the next one to that collection.
     other.flush().await?;
     let (ours, theirs) = (reference.shown().await?, other.shown().await?);
     // A server that came back older may have missed a renaming.
@@ -98,7 +98,7 @@ async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReade
     }
 }
 
-/// So many records at the beginning of both pages are the same.
+/// Returns how many records at the beginning of both pages are the same.
 fn common_records(ours: &Value, theirs: &Value) -> usize {
     let columns = || ours.as_object().into_iter().flatten();
     let same = |index: &usize| columns().all(|(name, column)| column.get(*index) == theirs[name].get(*index));

@@ -1,7 +1,7 @@
-//! Tenants and databases that the catalog has and an instance lacks: created there again, before it serves.
+//! Creates the tenants and databases that the catalog has and an instance lacks, before the instance serves.
 //!
-//! Collections are not: without their content they would be empty twins. What is to be deleted, or may be, is left
-//! alone: the catalog lane brings that.
+//! Collections are not created: without their content they would be empty twins. What is being deleted, or may be, is
+//! left alone: that is up to the catalog lane.
 
 use http::Method;
 use serde_json::{Value, json};
@@ -18,13 +18,13 @@ use crate::lasting::LastingStates;
 
 const CONFLICT: u16 = 409;
 
-/// What had to be created again, for the log: an instance that never shows it would be given it at each look.
+/// For the log: what had to be created again. On an instance that never shows it, that happens at each inspection.
 pub(super) type Recreated = LastingStates<(InstanceId, Scope)>;
 
-/// Creates there what the catalog has and these contents lack.
+/// Creates on the instance what the catalog has and these contents lack.
 ///
 /// # Errors
-/// When the instance did not take one of them, and may take it later.
+/// When the instance did not accept one of them, and may accept it later.
 pub(super) async fn complete(
     core: &Core,
     look: &Look<'_>,
@@ -35,12 +35,12 @@ pub(super) async fn complete(
     for ((_, scope), lasted) in recreated.quiet(now) {
         if lasted.times > 1 {
             let (tenant, database) = (shown(&scope.tenant), shown(&scope.database));
-            info!(%tenant, %database, times = lasted.times, "no longer created there again and again");
+            info!(%tenant, %database, times = lasted.times, "the tenant or database is no longer created again and again");
         }
     }
     let (tenants, scopes) = lacking(core, contents);
     for tenant in tenants {
-        // What cannot even be asked for is left out, and reported with the databases that could not be listed.
+        // A tenant that cannot even be asked for is left out, and reported with the databases that could not be listed.
         let lacks = matches!(look.has_tenant(&tenant).await, Ok(false));
         let wanted = lacks && core.board().catalog().has_tenant(&tenant);
         if wanted {
@@ -69,15 +69,15 @@ pub(super) async fn complete(
     Ok(())
 }
 
-/// Tenants that the instance may lack, and databases that it lacks. Chroma cannot list its tenants: one that has a database
-/// there is taken to be there.
+/// Returns the tenants that the instance may lack, and the databases that it lacks. Chroma cannot list its tenants: one
+/// with a database on the instance is assumed to exist there.
 fn lacking(core: &Core, contents: &Contents) -> (Vec<String>, Vec<Scope>) {
     let board = core.board();
     let catalog = board.catalog();
     let has = |scope: &Scope| {
         contents.databases.iter().any(|found| found.tenant == scope.tenant && found.name == scope.database)
     };
-    // A database's list says nothing when that of its tenant's databases could not be read.
+    // If the list of a tenant's databases could not be read, nothing is known about those databases.
     let readable =
         |tenant: &str| !contents.unseen.iter().any(|unseen| unseen.tenant == tenant && unseen.database.is_none());
     let scopes = catalog.databases().filter(|scope| readable(&scope.tenant) && !has(scope)).cloned().collect();

@@ -1,7 +1,7 @@
-//! What an instance holds: its databases and collections, read in pages.
+//! Lists what an instance holds, its databases and collections, in pages.
 //!
-//! One tenant, database or collection that cannot be listed never stands in the way of the rest: it is named, and left
-//! out. It decides nothing about what it finds.
+//! A tenant, database or collection that cannot be listed never blocks the rest: it is named, and left out. This file
+//! decides nothing about what it finds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::ids::{InstanceId, Scope};
 use crate::instance::{Answer, Client, LONGEST_PATH, Outgoing, SendError};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 
-/// Items that are asked for at once.
+/// How many items are requested at once.
 const PAGE: usize = 250;
-/// The most bytes of one page: a page that is longer is asked for in smaller ones.
+/// The most bytes of one page. A longer one is requested again in smaller pages.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// The most bytes of one item.
 const ITEM_BYTES: usize = 64 * 1024 * 1024;
@@ -28,13 +28,13 @@ const ITEM_BYTES: usize = 64 * 1024 * 1024;
 /// What an instance holds, as far as it can be seen.
 #[derive(Default)]
 pub(super) struct Contents {
-    /// Of those that were asked for by name.
+    /// The tenants that were asked for by name and exist.
     pub tenants: Vec<String>,
     pub databases: Vec<FoundDatabase>,
     pub collections: Vec<FoundCollection>,
-    /// The index of each of them, in the same order.
+    /// The index of each collection, in the same order.
     pub indexes: Vec<IndexShape>,
-    /// The database in which servers are tried out is there; it is none of the contents.
+    /// Whether the database for trials exists. It is not part of the contents.
     pub has_scratch: bool,
     /// What could not be listed.
     pub unseen: Vec<Unseen>,
@@ -42,7 +42,7 @@ pub(super) struct Contents {
     listed: usize,
 }
 
-/// A list that could not be read, or not all of it.
+/// A list that could not be read, or only in part.
 pub(super) struct Unseen {
     pub tenant: String,
     /// `None`: the tenant's databases.
@@ -51,7 +51,7 @@ pub(super) struct Unseen {
 }
 
 impl Unseen {
-    /// Its name: a tenant's, or a database's after its tenant's.
+    /// Returns its name: the tenant's, or the database's with the tenant's.
     pub fn name(&self) -> String {
         match &self.database {
             None => self.tenant.clone(),
@@ -66,7 +66,7 @@ struct ListedDatabase {
     name: String,
 }
 
-/// Reduced to this as it is read: definitions can be large, and many.
+/// A listed collection. It is reduced to this as it is read: definitions can be large, and many.
 #[derive(Deserialize)]
 #[serde(from = "ShownCollection")]
 struct ListedCollection {
@@ -97,10 +97,10 @@ impl From<ShownCollection> for ListedCollection {
     }
 }
 
-/// What one page came to.
+/// The result of reading one page.
 enum Listed<T> {
     Page(Vec<T>),
-    /// It is longer than may be read at once.
+    /// The page is longer than may be read at once.
     TooLong,
 }
 
@@ -112,7 +112,7 @@ pub(super) struct Look<'a> {
 }
 
 impl Look<'_> {
-    /// Everything in these tenants and databases.
+    /// Lists everything in these tenants and databases.
     ///
     /// # Errors
     /// When nothing at all could be listed.
@@ -159,7 +159,7 @@ impl Look<'_> {
         Ok(contents)
     }
 
-    /// The items of a list that could be read, and why others could not.
+    /// Returns the items of a list that could be read, and why others could not.
     async fn list<T: for<'a> Deserialize<'a>>(&self, path: &str) -> (Vec<T>, Option<InspectError>) {
         let (mut items, mut problem) = (Vec::new(), None);
         let (mut offset, mut page) = (0, PAGE);
@@ -169,7 +169,7 @@ impl Look<'_> {
                     let read = found.len();
                     offset += read;
                     items.extend(found);
-                    // More than was asked for: the server does not page.
+                    // Fewer: this was the last page. More: the server does not page.
                     if read != page {
                         return (items, problem);
                     }
@@ -209,20 +209,20 @@ impl Look<'_> {
         }
     }
 
-    /// One answer, of at most so many bytes.
+    /// Requests one answer of at most `most` bytes.
     pub async fn get(&self, path: String, most: usize) -> Result<Answer, SendError> {
         let outgoing = Outgoing::get(path);
         self.client.send_idempotent_within(self.instance, &outgoing, self.deadline, most).await
     }
 
-    /// Whether the instance has a collection of this id, whatever its database is called: an id is found in any.
+    /// Returns whether the instance has a collection with this id. Chroma finds an id whatever database the path names.
     pub async fn has(&self, id: Uuid) -> bool {
         let path = chroma::collection_path(&Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE), &id.to_string());
         let counted = self.get(format!("{path}/count"), PAGE_BYTES).await;
         counted.is_ok_and(|answer| answer.status == 200 && serde_json::from_slice::<u64>(&answer.body).is_ok())
     }
 
-    /// Whether the instance has this tenant.
+    /// Returns whether the instance has this tenant.
     pub async fn has_tenant(&self, tenant: &str) -> Result<bool, InspectError> {
         let path = chroma::tenant_path(tenant);
         match self.get(path.clone(), PAGE_BYTES).await {
@@ -251,7 +251,7 @@ impl Contents {
         items
     }
 
-    /// Whether this database's collections could not all be seen.
+    /// Returns whether some of this database's collections could not be listed.
     pub fn is_unseen(&self, scope: &Scope) -> bool {
         self.unseen.iter().any(|unseen| {
             unseen.tenant == scope.tenant && unseen.database.as_ref().is_none_or(|database| *database == scope.database)

@@ -1,5 +1,5 @@
-//! What the log says of collections without a second copy in step: when it has been so for a while, once a minute, and
-//! when it is over.
+//! When to log that collections have no second copy in step: when that has lasted a while, once a minute, and when it
+//! is over.
 //!
 //! Pure: the clock is passed in. It decides which line is due, never what it says.
 
@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use crate::lasting::{Due, Lasted, Lasting};
 
-/// What is due.
+/// The line that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
     Nothing,
-    /// So many times seen.
+    /// Seen this many times.
     Missing {
         times: u64,
     },
     Over(Lasted),
 }
 
-/// Whether second copies are missing, as of the last look.
+/// Whether second copies are missing, as of the last check.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Copies {
     missing: Lasting,
@@ -26,12 +26,12 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// So many collections have none now.
+    /// Notes how many collections have no second copy now. Returns the line that is due.
     pub fn look(&mut self, collections: usize, now: Instant) -> Line {
         let before = std::mem::replace(&mut self.seen_before, collections);
         match (before, collections) {
             (_, 0) => self.missing.ended(now).map_or(Line::Nothing, Line::Over),
-            // A collection that has just been created is being copied.
+            // Not logged yet: a collection that was just created is still being copied.
             (0, _) => Line::Nothing,
             _ => match self.missing.seen(now) {
                 Due::Nothing => Line::Nothing,

@@ -1,7 +1,7 @@
-//! A connection to each server that carries nothing. When it ends, so may have the process: the next one could answer before
-//! any probe has missed the first, with another data folder.
+//! Keeps an idle connection to each server. When it ends, the process may have ended, too: the next one could answer
+//! with another data folder before any probe has missed the first.
 //!
-//! Decides only when somebody looks: whether the server is another one, its marker shows.
+//! Decides only when to check. The server's marker shows whether it is another one.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,12 +17,13 @@ use crate::ids::InstanceId;
 use crate::instance::{Generation, Observation};
 
 const CONNECT: Duration = Duration::from_secs(5);
-/// Between two connections to one server, and between two looks for one that is away.
+/// The pause between two connections to one server, and between two checks of one that is away.
 const PAUSE: Duration = Duration::from_millis(200);
-/// A connection that ends sooner was ended by what stands in front of the server: it is made anew less and less often.
+/// A connection that ends sooner was ended by something in front of the server. The next ones are made less and less
+/// often.
 const SHORT: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// What a request met that was under way is told first; no server starts faster.
+/// Gives requests in flight time to report first how they ended. No server starts faster.
 const AFTER_THE_END: Duration = Duration::from_millis(50);
 
 /// Watches the instance's process until the future is dropped.
@@ -38,7 +39,7 @@ pub(super) async fn watch(core: &Core, inspector: &Inspector, instance: Instance
         {
             ended(core, instance, connection, generation).await;
             if registry.usable(instance) && registry.generation(instance) == generation {
-                // Others are preferred until it is known to be the same.
+                // Other instances are preferred until this one is known to be the same.
                 registry.observe_because(instance, Observation::Unanswered, "its connection has ended");
                 tokio::time::sleep(AFTER_THE_END).await;
                 look(core, inspector, instance, address).await;
@@ -61,7 +62,7 @@ async fn ended(core: &Core, instance: InstanceId, mut connection: TcpStream, gen
     let mut byte = [0];
     loop {
         tokio::select! {
-            // Nothing is asked for, so nothing is answered: a byte is as good as an end.
+            // No request is sent, so no answer is due: a byte counts as the end as well.
             _ = connection.read(&mut byte) => return,
             changed = changes.changed() => {
                 if changed.is_err() || core.registry().generation(instance) != generation {
@@ -84,5 +85,5 @@ async fn look(core: &Core, inspector: &Inspector, instance: InstanceId, address:
             "another server answers there, or one with other data",
         );
     }
-    // Else its next answer, to a probe or a request, ends the doubt.
+    // Otherwise its next answer, to a probe or a request, ends the doubt.
 }

@@ -1,9 +1,9 @@
-//! Why an instance could not be looked at. It decides nothing; who looks does.
+//! Why an instance could not be inspected. It decides nothing; its callers do.
 
 use crate::ids::shown;
 use crate::order::Foreign;
 
-/// An instance that could not be looked at.
+/// The reason why an inspection failed.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     #[error("{0}")]
@@ -16,10 +16,10 @@ pub enum InspectError {
     TooLong { path: String },
     #[error("it is not what it was, and another edge may have the journal")]
     Succeeded,
-    /// It is Chroma, and not supported; said once, by who found it out.
+    /// It is Chroma, but not supported. Logged once, where that was found out.
     #[error("this server is not supported: {0}")]
     Unsupported(String),
-    /// Said once, by who found it out.
+    /// Logged once, where that was found out.
     #[error("{0}")]
     Foreign(Foreign),
     #[error("another server answers there now, or one with other data")]
@@ -29,7 +29,7 @@ pub enum InspectError {
 }
 
 impl InspectError {
-    /// Whether the same request has the same end the next time.
+    /// Returns whether the same request would fail in the same way the next time.
     pub(super) fn is_definite(&self) -> bool {
         match self {
             InspectError::Refused { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 429),

@@ -1,8 +1,8 @@
-//! What is done about a server that holds somebody else's data (rule R16): nothing, or it is wiped, once somebody has said so
-//! and it is proven to be a server of its own.
+//! Deals with a foreign server (rule R16): it is left alone, or wiped once an operator or the configuration asks for
+//! that and it is proven to be a server of its own.
 //!
-//! Decides when; [`proof`] and [`Board::lost_without`] decide whether. One server at a time: of two that turn out to be the
-//! same one, the second must find what the first has become.
+//! Decides when to wipe; [`proof`] and [`Board::lost_without`] decide whether. One server at a time: if two turn out to
+//! be the same one, the second must find what the first has become.
 //!
 //! [`Board::lost_without`]: crate::order::Board::lost_without
 
@@ -24,15 +24,15 @@ use crate::ids::InstanceId;
 use crate::lasting::LastingStates;
 use crate::order::{Duty, ForeignPolicy, Marker, Proof, Seen, Witness, proof};
 
-/// Between two attempts, unless the settle time is longer.
+/// The pause between two attempts, unless the settle time is longer.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Servers with somebody else's data.
+/// The foreign servers.
 pub(super) struct Foreigners {
     begun: Instant,
     next: Locked<HashMap<InstanceId, Instant>>,
     one_at_a_time: Mutex<()>,
-    /// Those that could not be wiped: for the log.
+    /// For the log: those that could not be wiped.
     refused: LastingStates<(InstanceId, String)>,
 }
 
@@ -51,17 +51,18 @@ enum Refusal {
 }
 
 impl Foreigners {
-    /// `begun`: when this process did; what one before it sent may still be executed a settle time after that.
+    /// `begun` is when this process started. Requests of an earlier process may still be executed until a settle time
+    /// after that.
     pub fn new(begun: Instant) -> Foreigners {
         Foreigners { begun, next: Locked::default(), one_at_a_time: Mutex::new(()), refused: LastingStates::default() }
     }
 
-    /// Wipes the instance's server, if somebody has said so. The next look finds a blank one.
+    /// Wipes the instance's server, if that was asked for. The next inspection finds a blank one.
     pub async fn deal_with(&self, core: &Core, inspector: &Inspector, instance: InstanceId, options: &RejoinOptions) {
-        // What was deleted without an answer may be deleted so much later.
+        // A deletion that was not answered may still be executed this much later.
         let pause = options.settle_time.max(PAUSE);
         let now = clock::now();
-        // On a server that a drain has stopped somebody is at work.
+        // On a server that a drain has stopped, an operator is at work.
         if now < self.next_attempt(instance, pause) || core.board().duty(instance) == Duty::Stopped {
             return;
         }
@@ -79,7 +80,7 @@ impl Foreigners {
             }
             Err(refusal) => {
                 self.refused_for(core, (instance, pause), &refusal);
-                // A word is about what was there when it was given.
+                // A confirmation is about the data that were there when it was given.
                 if matches!(refusal, Refusal::Unproven(Proof::SameAs(_))) {
                     markers.forget_word(instance);
                 }
@@ -110,7 +111,7 @@ impl Foreigners {
         policy: ForeignPolicy,
     ) -> Result<Done, Refusal> {
         let (markers, look) = (core.discovery().markers(), inspector.look(instance));
-        // Without an answer nobody has asked for anything yet.
+        // Without an answer, or without a marker, there is nothing to do yet.
         let Ok(Some((_, carries))) = marker::read(&look).await else { return Ok(Done::NotAsked) };
         let wipe = Wipe::of(core, inspector, instance, carries.clone());
         let asked = policy == ForeignPolicy::Rebuild || markers.is_to_be_wiped(instance) || wipe.has_begun().await;
@@ -133,7 +134,7 @@ impl Foreigners {
         Ok(Done::Wiped)
     }
 
-    /// Marks every other server anew, and looks whether this one still carries what it did.
+    /// Marks every other server again, and checks whether this one still carries the same marker.
     async fn prove(
         &self,
         core: &Core,
@@ -158,7 +159,7 @@ impl Foreigners {
     }
 }
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 enum Done {
     NotAsked,
     Wiped,

@@ -1,8 +1,8 @@
-//! Looking at an instance before it is trusted: does it still hold what it should, and what does it hold besides?
+//! Inspects an instance before it is trusted: does it still hold what it should, and what does it hold besides?
 //!
-//! A server that came back blank answers every heartbeat and accepts every creation; what it lacks shows in its
-//! lists. Tenants and databases are created there again. What it holds besides the catalog was there before the edge,
-//! and is proposed for adoption when nothing of the catalog lane is under way there.
+//! A server that came back blank answers every heartbeat and accepts every creation; what it lacks shows in its lists.
+//! Tenants and databases that it lacks are created again. What it holds besides the catalog existed before the edge,
+//! and is proposed for adoption once nothing of the catalog lane is in flight there.
 //!
 //! An inspection waits for no lane: what cannot be adopted now is inspected again later.
 
@@ -29,24 +29,24 @@ use crate::journal::{Fact, TimingGap};
 use crate::lasting::LastingStates;
 use crate::order::{AckPolicy, Identity, Input};
 
-/// Looks at instances.
+/// Inspects instances.
 pub struct Inspector {
     core: Arc<Core>,
     client: Client,
-    /// Tenants to look into besides those that the catalog knows: Chroma cannot list its tenants.
+    /// Tenants to inspect besides those in the catalog: Chroma cannot list its tenants.
     tenants: Vec<String>,
-    /// How often in a row a part of an instance could not be listed.
+    /// How many times in a row a part of an instance could not be listed.
     failures: Mutex<HashMap<(InstanceId, String), u32>>,
-    /// What a server that came back older holds although it may have been deleted since.
+    /// What a server that came back older still holds, although it may have been deleted since.
     withheld: Withheld,
-    /// Instances that lack so many collections: for the log.
+    /// For the log: instances that lack this many collections.
     lacking: LastingStates<(InstanceId, usize)>,
-    /// Servers that could not be tried out, and what had to be created on an instance again and again: for the log.
+    /// For the log: servers on which no trial was possible, and what had to be created on an instance again and again.
     untried: LastingStates<InstanceId>,
     recreated: Recreated,
 }
 
-/// So often a list that is not answered is asked for again, before the instance is admitted without it.
+/// After this many failures in a row to read a list, the instance is admitted without it.
 const TRIES: u32 = 3;
 
 /// Whether there is nothing left to adopt on the instance.
@@ -57,11 +57,11 @@ pub(super) enum Adopted {
     Later,
 }
 
-/// Whether this look may end in an adoption.
+/// Whether this inspection may end in an adoption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Adopting {
     Now,
-    /// It is the turn of an instance that is preferred to this one.
+    /// A more preferred instance comes first.
     NotYet,
 }
 
@@ -70,7 +70,7 @@ fn completed(settlement: &Settlement) -> Fact {
 }
 
 impl Inspector {
-    /// Run it in the runtime that `client` is to belong to.
+    /// Creates the inspector. It must run in the runtime that `client` belongs to.
     pub fn new(core: Arc<Core>, client: Client, tenants: Vec<String>) -> Self {
         Inspector {
             core,
@@ -84,17 +84,19 @@ impl Inspector {
         }
     }
 
-    /// Whether the server still carries the marker that it carried, as far as it answers.
+    /// Returns whether the server still carries the marker that it carried. If it does not answer, it counts as
+    /// unchanged.
     pub(super) async fn is_unchanged(&self, instance: InstanceId) -> bool {
         marker::is_unchanged(&self.core, &self.look(instance)).await
     }
 
-    /// Gives the server a marker that claims everything up to here.
+    /// Writes a marker that claims everything up to `through` on the server.
     pub(super) async fn mark(&self, instance: InstanceId, through: Seq) -> Marked {
         marker::write(&self.core, &self.look(instance), through).await
     }
 
-    /// The tenants to look into: those of the catalog, of the configuration, and those that clients have named.
+    /// Returns the tenants to inspect: those of the catalog, those of the configuration, and those that clients have
+    /// named.
     pub(super) fn known_tenants(&self) -> BTreeSet<String> {
         let mut tenants: BTreeSet<String> = self.core.board().catalog().tenants().map(str::to_owned).collect();
         tenants.extend(self.tenants.iter().cloned());
@@ -106,16 +108,16 @@ impl Inspector {
         Look { client: &self.client, instance, deadline: self.core.registry().timeouts().attempt }
     }
 
-    /// Whether the instance has a collection of this id, as far as it answers.
+    /// Returns whether the instance answers that it has a collection with this id.
     pub(super) async fn has(&self, instance: InstanceId, id: InstanceCollectionId) -> bool {
         self.look(instance).has(id.uuid()).await
     }
 
-    /// Looks at everything on the instance, completes its tenants and databases, reports what is missing, proposes what is
-    /// unknown.
+    /// Inspects everything on the instance: completes its tenants and databases, reports what is missing, and proposes
+    /// what is unknown for adoption.
     pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {
         let look = self.look(instance);
-        // First: of a server that is not supported, nothing else is believed either.
+        // Checked first: nothing else that an unsupported server shows can be relied on.
         let scratch = capabilities::learn(&self.core, &look, &self.untried).await?;
         let identity = marker::identify(&self.core, &look).await?;
         let (wait, scopes) = {
@@ -127,7 +129,7 @@ impl Inspector {
         let tenants = self.known_tenants();
         let mut contents = look.contents(&tenants, scopes.into_iter()).await?;
         if contents.has_scratch {
-            // A crash left it behind, or another edge that is no more.
+            // A crash left it behind, or another edge that is gone.
             scratch.sweep().await;
         }
         self.note_indexes(&contents).await;
@@ -141,7 +143,7 @@ impl Inspector {
         marker::accept(&self.core, instance, identity);
         self.go_without(instance, &contents)?;
         let missing = self.missing(&look, expected, &contents).await;
-        // Another edge may have the journal by now: what differs may be its doing.
+        // Another edge may hold the journal by now: the differences may be its doing.
         let succeeded = self.core.lease.has_begun() && self.core.lease.check().is_err();
         if !missing.is_empty() && succeeded {
             return Err(InspectError::Succeeded);
@@ -153,7 +155,7 @@ impl Inspector {
             info!(%instance, seconds, "the instance no longer lacks collections that it had");
         }
         if !missing.is_empty() {
-            // It is looked at again and again; another number is another state.
+            // The instance is inspected again and again. Another number is another state.
             if let Some(times) = self.lacking.seen((instance, missing.len()), clock::now()).times() {
                 let (instance, collections) = (self.core.registry.name(instance), missing.len());
                 error!(%instance, collections, times, "the instance lacks collections that it had: not served from there");
@@ -171,13 +173,14 @@ impl Inspector {
         Ok(adopted)
     }
 
-    /// Forgets what was noted of some collections that are gone.
+    /// Forgets the indexes of some collections that no longer exist.
     pub(super) fn forget_indexes(&self) {
         let board = self.core.board();
         self.core.discovery.indexes().forget_some(|collection| board.catalog().get(collection).is_some());
     }
 
-    /// Before what is unknown can be adopted: no write to it is taken for one into an ordinary index.
+    /// Notes the indexes before unknown collections can be adopted, so that no write to one is taken for a write into
+    /// an ordinary index.
     async fn note_indexes(&self, contents: &Contents) {
         let indexes = self.core.discovery.indexes();
         let shown: Vec<_> = contents.collections.iter().zip(&contents.indexes).collect();
@@ -195,7 +198,8 @@ impl Inspector {
         }
     }
 
-    /// What could not be listed is asked for again, unless it never will be: then the instance is admitted without it.
+    /// Returns an error if a part that could not be listed is worth another try. Otherwise the instance is admitted
+    /// without it.
     fn go_without(&self, instance: InstanceId, contents: &Contents) -> Result<(), InspectError> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let names: HashSet<String> = contents.unseen.iter().map(|unseen| unseen.name()).collect();
@@ -217,7 +221,8 @@ impl Inspector {
         Ok(())
     }
 
-    /// What should be there and is not. What could not be listed is looked up by its id.
+    /// Returns the collections that should be on the instance and are not. If their list could not be read, they are
+    /// looked up by id.
     async fn missing(
         &self,
         look: &Look<'_>,
@@ -238,7 +243,8 @@ impl Inspector {
         missing
     }
 
-    /// Tenants that the configuration or a client has named, the catalog lacks, and the instance has.
+    /// Returns the tenants that the configuration or a client has named, that the catalog lacks, and that the instance
+    /// has.
     async fn unknown_tenants(&self, look: &Look<'_>) -> Vec<String> {
         let mut named: BTreeSet<String> = self.core.discovery.tenants();
         named.extend(self.tenants.iter().cloned());
@@ -273,7 +279,7 @@ impl Inspector {
                 collections: Vec::new(),
             }
         };
-        // Judged again when it is folded: the catalog may change between two looks.
+        // The adoption is judged again when it is folded: the catalog may change between two parts.
         for (number, some) in collections.chunks(AT_ONCE).enumerate() {
             if number > 0 {
                 Core::let_others_in().await;
@@ -299,12 +305,13 @@ impl Inspector {
         let journal = self.core.journal().clone();
         let draft = adoption_draft(&adoption);
         let mut ticket = self.core.ticket(draft.transaction_id, AckPolicy::Durable, None);
-        // Judged again by the catalog at its place in the order; a refused append is proposed again later.
+        // The catalog judges the entry again at its place in the order. If the append fails, the adoption is proposed
+        // again later.
         if journal.append(draft).await.is_err() {
             return Ok(Adopted::Later);
         }
         info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
-        // Not awaited here: it may be this very instance that has to be admitted before the entry can be executed.
+        // Not awaited here: this very instance may have to be admitted before the entry can be executed.
         #[allow(
             clippy::disallowed_methods,
             reason = "one task for each adoption that was appended: it ends when the entry is settled"

@@ -1,7 +1,7 @@
-//! The servers' markers (rule R16): read at each look at a server, written while writes flow.
+//! Reads the servers' markers at each inspection, and writes them while writes flow (rule R16).
 //!
-//! [`Expected::identify`] decides what a marker shows of a server; the board decides what it may claim. A marker says
-//! more only once everything that it relies on is durable in the journal.
+//! [`Expected::identify`] decides what a marker shows about a server; the board decides what it may claim. A marker
+//! claims more only once everything that it relies on is durable in the journal.
 
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,10 @@ use crate::order::{Expected, Generation, Identity, Input, Marker};
 
 const ANSWER_BYTES: usize = 64 * 1024;
 
-/// The server's marker, with the id of the collection that holds it.
+/// Reads the server's marker, with the id of the collection that holds it.
 ///
 /// # Errors
-/// When the server did not say whether it carries one.
+/// When the server did not show whether it carries one.
 pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, InspectError> {
     let path = chroma::collection_path(&marker_scope(), MARKER_NAME);
     let answer = look.get(path.clone(), ANSWER_BYTES).await;
@@ -33,7 +33,7 @@ pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, Insp
         Answer { status: 200, body, .. } => {
             read_marker(&body).map_err(|error| InspectError::Unreadable { path, error })
         }
-        // The collection, or its database, is not there. A gateway that says so knows nothing of it.
+        // The collection or its database does not exist. A 404 of a gateway would not show that.
         Answer { status, body, .. } if chroma::is_not_found(status, &body) => Ok(None),
         Answer { status, .. } => Err(InspectError::Refused { status, path }),
     }
@@ -46,14 +46,14 @@ fn to_carried(marker: &Marker) -> Carried {
 /// Finds out whether the server is still the same, and what it carries.
 ///
 /// # Errors
-/// When the server did not say what it carries, or holds somebody else's data.
+/// When the server did not show what it carries, or is foreign.
 pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<(Identity, Option<Carried>), InspectError> {
     let markers = core.discovery().markers();
-    // Before the server is asked: it may be marked meanwhile.
+    // Read before the server is asked, since it may be marked meanwhile.
     let marked = markers.marked(look.instance).filter(|_| !markers.was_reset(look.instance));
     let found = match read(look).await {
         Ok(found) => found.map(|(_, marker)| marker),
-        // A gateway that lets only some databases through: such a server is never marked.
+        // A gateway lets only some databases through. Such a server is never marked.
         Err(error) if error.is_definite() && marked.is_none() => None,
         Err(error) => return Err(error),
     };
@@ -86,7 +86,7 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<(Identity, 
     Ok((identity, found.as_ref().map(to_carried)))
 }
 
-/// The server was looked at, and is known to be this: the board is told if it has come back older.
+/// Accepts what an inspection found the server to be. If it has come back older, notifies the board.
 pub(super) fn accept(core: &Core, instance: InstanceId, (identity, carried): (Identity, Option<Carried>)) {
     if let Identity::Older { through } = identity {
         let name = core.registry().name(instance);
@@ -96,8 +96,8 @@ pub(super) fn accept(core: &Core, instance: InstanceId, (identity, carried): (Id
     core.discovery().markers().note_carried(instance, carried);
 }
 
-/// Whether the server still carries what it carried when it was looked at, or a newer marker of this journal: one may have
-/// been written meanwhile, or its answer was lost. Without an answer, it does.
+/// Returns whether the server still carries what it carried when it was inspected, or a newer marker of this journal:
+/// one may have been written meanwhile, or its answer was lost. If it does not answer, it counts as unchanged.
 pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
     let carried = core.discovery().markers().carried(look.instance);
     let Ok(found) = read(look).await else { return true };
@@ -106,7 +106,7 @@ pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
 
 fn goes_on(core: &Core, instance: InstanceId, before: Option<Carried>, found: Option<&Marker>) -> bool {
     let registry = core.registry();
-    // Two addresses lead to one server: it was marked under the other one.
+    // Two addresses lead to one server, which was marked under the other one.
     let is_anothers = |marker: &&Marker| {
         registry.id_of(marker.instance.as_str()).is_some_and(|named| named != instance)
             && marker.journal == core.discovery().markers().journal()
@@ -124,18 +124,18 @@ fn goes_on(core: &Core, instance: InstanceId, before: Option<Carried>, found: Op
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marked {
     Done,
-    /// The server carries another marker than it did: it has to be looked at.
+    /// The server carries another marker than before: it must be inspected.
     Unexpected,
-    /// Not this time.
+    /// The server could not be marked now.
     NotNow,
 }
 
-/// Gives the server its next marker. A crash at any point leaves the server with the previous marker or with this one,
+/// Writes the server's next marker. A crash at any point leaves the server with the previous marker or with this one,
 /// and the journal with the previous one: either way it is the same server.
 pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked {
     let (markers, registry, instance) = (core.discovery().markers(), core.registry(), look.instance);
     let (generation, before) = (registry.generation(instance), markers.carried(instance));
-    // Before a marker says that the server lacks nothing, what it is known to lack is durably diverged.
+    // Before a marker claims that the server lacks nothing, what it is known to lack must be durably diverged.
     if core.persisted().await.is_err() {
         return Marked::NotNow;
     }
@@ -144,7 +144,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
     if !goes_on(core, instance, before, found.as_ref().map(|(_, marker)| marker)) {
         return Marked::Unexpected;
     }
-    // Another server may have answered there since `through` was true.
+    // Another server may have taken its place since `through` was true.
     if !registry.usable(instance) || registry.generation(instance) != generation {
         return Marked::NotNow;
     }
@@ -153,7 +153,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
     let name = registry.name(instance).clone();
     let marker = Marker { journal: markers.journal(), instance: name.clone(), generation: next, through };
     if !put(core, look, found.map(|(id, _)| id), &marker).await {
-        // The server may have taken it nevertheless: then it carries a newer one than is known.
+        // The server may have taken it all the same. Then it carries a newer marker than is known.
         return Marked::NotNow;
     }
     markers.note_carried(instance, Some(to_carried(&marker)));
@@ -165,14 +165,14 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
     Marked::Done
 }
 
-/// Sends the marker, and says whether the server has taken it.
+/// Sends the marker, and returns whether the server has taken it.
 async fn put(core: &Core, look: &Look<'_>, id: Option<Uuid>, marker: &Marker) -> bool {
     let scope = marker_scope();
     if let Some(id) = id {
         let path = chroma::collection_path(&scope, &id.to_string());
         return is_taken(send(core, look, Method::PUT, path, marker_change(marker)).await);
     }
-    // Whatever is called so is none of the edge's, or is there already.
+    // The answer is ignored: the database may exist already.
     let database = json!({ "name": scope.database });
     send(core, look, Method::POST, chroma::databases_path(&scope.tenant), database.to_string()).await;
     is_taken(send(core, look, Method::POST, chroma::collections_path(&scope), marker_creation(marker)).await)
@@ -190,7 +190,7 @@ async fn send(core: &Core, look: &Look<'_>, method: Method, path: String, body: 
     sent.ok()
 }
 
-/// Up to where a server could be marked, and the journal's end then.
+/// The position up to which a server could be marked, and the journal's end at that time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Claim {
     pub through: Seq,
@@ -206,12 +206,13 @@ impl LastMark {
         LastMark(Some((claim, now)))
     }
 
-    /// Whether the interval is over, and more may be claimed than last time; what exactly costs a look at every lane.
+    /// Returns whether the interval is over and more may be claimed than last time. How much exactly takes a look at
+    /// every lane.
     pub(super) fn may_be_due(self, end: Seq, now: Instant, interval: Duration) -> bool {
         self.is_due_if(now, interval, |last| end > last.end || last.through < last.end)
     }
 
-    /// Whether more could be claimed, or was journaled, by now, and the interval is over.
+    /// Returns whether the interval is over and more can be claimed, or has been journaled, since the last mark.
     pub(super) fn is_due(self, claim: Claim, now: Instant, interval: Duration) -> bool {
         self.is_due_if(now, interval, |last| claim.end > last.end || claim.through > last.through)
     }

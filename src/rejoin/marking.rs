@@ -1,4 +1,5 @@
-//! When servers are marked anew (rule R16): what a marker says, and how it is written, is in [`super::marker`].
+//! Decides when servers are marked again (rule R16). What a marker claims, and how it is written, is in
+//! [`super::marker`].
 
 use std::collections::HashMap;
 
@@ -8,7 +9,8 @@ use crate::clock;
 use crate::ids::InstanceId;
 
 impl Rejoin {
-    /// Marks each server anew that has got something since it was marked last, and each that does not carry its marker.
+    /// Marks each server again that has received something since it was last marked, and each that does not carry its
+    /// marker.
     pub(super) async fn keep_marked(&self) {
         let registry = self.core.registry();
         let mut marks: HashMap<InstanceId, LastMark> = HashMap::new();
@@ -18,7 +20,7 @@ impl Rejoin {
                 let (now, interval) = (clock::now(), self.options.get().marker_interval);
                 let lacks = self.core.discovery().markers().lacks_its_own(instance);
                 let last = marks.get(&instance).copied().unwrap_or_default();
-                // Before the server is asked what it carries: what is claimed was there then.
+                // Read before the server is asked what it carries, so that everything claimed was there by then.
                 let claim = {
                     let board = self.core.board();
                     let end = board.last();

@@ -1,7 +1,7 @@
 //! Rejoin: a background service that admits instances that return, and compares and adopts what it can.
 //!
-//! An instance whose probes are green again is inspected, then admitted; its lanes continue where they stopped. What is
-//! diverged is compared regularly and admitted again if it is equal; what existed before the edge is adopted.
+//! An instance whose probes are green again is inspected, then admitted; its lanes continue where they stopped.
+//! Diverged copies are compared regularly, and admitted again if equal. What existed before the edge is adopted.
 
 mod capabilities;
 mod compare;
@@ -41,15 +41,15 @@ use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
 use crate::order::{Comparison, Duty, Evidence, Input, Keeping, LaneState, Look, Origin, Reach};
 
-/// The interval of inspections that fail.
+/// The pause before a failed inspection is repeated.
 const SOON: Duration = Duration::from_secs(1);
 /// The interval of checks for due comparisons and adoptions.
 const MOMENT: Duration = Duration::from_millis(200);
 /// How long the edge's start waits for the inspection of the instances that answer.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
-/// How long the edge's start waits for what was adopted to be compared.
+/// How long the edge's start waits for adopted collections to be compared.
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
-/// How long adopting from an instance waits for a preferred instance to be adopted from first.
+/// How long adoption from an instance waits for a preferred instance to go first.
 const PRECEDENCE: Duration = Duration::from_secs(20);
 
 /// What an instance had missed when it returned.
@@ -69,16 +69,16 @@ pub struct Rejoin {
     adopt_later: Mutex<HashSet<InstanceId>>,
     /// The reference's position when the comparison found a difference.
     unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
-    /// Instances that cannot be looked at, and those with collections that cannot be compared: for the log.
+    /// For the log: instances that cannot be inspected, and those with collections that cannot be compared.
     unseen: LastingStates<InstanceId>,
     unclear: LastingStates<InstanceId>,
-    /// Copies that were compared and differ: for the log.
+    /// For the log: copies that were compared and differ.
     differing: LastingStates<(CollectionId, InstanceId)>,
     foreigners: Foreigners,
 }
 
 impl Rejoin {
-    /// Run it in the runtime that the clients are to belong to.
+    /// Creates the service. It must run in the runtime that the clients belong to.
     pub fn new(
         core: Arc<Core>,
         inspector: Inspector,
@@ -107,8 +107,8 @@ impl Rejoin {
         }
     }
 
-    /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
-    /// been looked at, and what was adopted then has been compared, within limits.
+    /// Runs until the future is dropped. Calls `ready` once, when clients may come: the instances that answered at the
+    /// start have been inspected, and what was adopted has been compared, within limits.
     pub async fn run(self, inspections: Arc<Inspections>, ready: impl FnOnce() + Send) {
         let _recovering = self.core.recovering();
         let returns = futures::future::join_all(self.core.registry.ids().map(|id| self.follow(id)));
@@ -156,12 +156,12 @@ impl Rejoin {
         }
     }
 
-    /// Whether an adoption is under way, or something adopted could be compared and has not been.
+    /// Returns whether an adoption is in progress, or something adopted has yet to be compared.
     async fn adopted_something(&self) -> bool {
         if !self.awaiting_adoption().is_empty() || self.is_adopting() {
             return true;
         }
-        // Looked for last: what was adopted by then is among them.
+        // Read last, so that they include everything that was adopted by then.
         let comparisons = parts::comparisons(&self.core).await;
         let board = self.core.board();
         comparisons.iter().any(|comparison| {
@@ -207,7 +207,7 @@ impl Rejoin {
                 _ if backlog.is_some() => MOMENT,
                 _ => self.options.get().interval,
             };
-            // Nothing is missed: the phase is read again after each tick, and now and then without one.
+            // Nothing is missed: the phase is read again after each change, and at intervals without one.
             tokio::select! {
                 _ = tokio::time::timeout(wait, changes.changed()) => {}
                 _ = hurried.changed() => {}
@@ -236,11 +236,11 @@ impl Rejoin {
             Ok(()) => {
                 if let Some(lasted) = self.unseen.ended(&instance, clock::now()) {
                     let (seconds, times) = (lasted.time.as_secs(), lasted.times);
-                    info!(instance = %registry.name(instance), seconds, times, "the instance could be looked at after all");
+                    info!(instance = %registry.name(instance), seconds, times, "the instance could be inspected after all");
                 }
                 registry.admit(instance, generation)
             }
-            // Said once, when it was found out: it stays so until another server is there.
+            // Logged once, when it was found out. It stays so until another server answers.
             Err(InspectError::Unsupported(_)) => Admission::Superseded,
             Err(InspectError::Foreign(_)) => {
                 self.foreigners.deal_with(&self.core, &self.inspector, instance, &self.options.get()).await;
@@ -249,7 +249,7 @@ impl Rejoin {
             Err(error) => {
                 if let Some(times) = self.unseen.seen(instance, clock::now()).times() {
                     let instance = registry.name(instance);
-                    warn!(%instance, %error, times, "the instance has returned, but cannot be looked at yet");
+                    warn!(%instance, %error, times, "the instance has returned, but cannot be inspected yet");
                 }
                 Admission::Superseded
             }
@@ -272,7 +272,7 @@ impl Rejoin {
         if preferred && self.begun.elapsed() < PRECEDENCE { Adopting::NotYet } else { Adopting::Now }
     }
 
-    /// Whether it is not known to be a server that is not supported, or that holds somebody else's data.
+    /// Returns whether the server is not known to be unsupported or foreign.
     fn may_serve(&self, instance: InstanceId) -> bool {
         let discovery = self.core.discovery();
         discovery.servers().why_unsupported(instance).is_none() && discovery.markers().foreign(instance).is_none()
@@ -286,9 +286,9 @@ impl Rejoin {
         };
     }
 
-    /// Inspects instances whose contents are doubted. A failed inspection is repeated: of an instance that stays up nothing else
-    /// would ask again, and a late write in the catalog lane shows in nothing else. One that a drain has stopped is inspected
-    /// when that is over: what it lacks would be created there.
+    /// Inspects instances whose contents are in doubt. A failed inspection is repeated: while the instance stays up,
+    /// nothing else would demand it again or show a late write in the catalog lane. An instance that a drain has
+    /// stopped is inspected after the drain, because the inspection creates what it lacks.
     async fn inspect_on_demand(&self, inspections: &Inspections) {
         let is_stopped = |instance| self.core.board().duty(instance) == Duty::Stopped;
         let mut due = BTreeSet::new();
@@ -310,7 +310,7 @@ impl Rejoin {
         }
     }
 
-    /// Looks at the lanes again, at intervals and in turn, for wake-ups that were missed.
+    /// Re-examines the lanes, at intervals and in turn, in case a wake-up was missed.
     async fn scan(&self) {
         let mut copies = Copies::default();
         let mut look = clock::now();
@@ -330,8 +330,8 @@ impl Rejoin {
         }
     }
 
-    /// A server that came back blank between two probes answers every heartbeat: where nobody reads or writes, nothing else
-    /// would show that it is another one. One collection a round is enough, since all of them are gone then.
+    /// A server that came back blank between two probes answers every heartbeat. Without reads and writes, only this
+    /// check shows it. One collection a round is enough, since a blank server lacks all of them.
     async fn spot_check(&self, round: usize) {
         let registry = self.core.registry();
         for instance in registry.ids().filter(|id| self.core.is_in_use(*id)) {
@@ -347,7 +347,7 @@ impl Rejoin {
         }
     }
 
-    /// Nothing more is sent there before it has been looked at.
+    /// Marks the server as replaced: nothing is sent to it until it has been inspected.
     fn is_replaced(&self, instance: InstanceId) {
         self.core.registry().observe_because(instance, Observation::Replaced, "its marker is not the one that it had");
     }
@@ -363,7 +363,7 @@ impl Rejoin {
     /// Logs when some collection has had no second copy in step for a while, and when that is over.
     fn watch_copies(&self, copies: &mut Copies) {
         if self.core.registry().ids().len() < 2 {
-            // Said once, at the start.
+            // Logged once, at the start.
             return;
         }
         let (collections, first) = self.core.board().without_second_copy(1);
@@ -379,7 +379,7 @@ impl Rejoin {
         }
     }
 
-    /// Compares what is diverged and adopts what waits, as soon as either is possible.
+    /// Compares diverged copies and adopts what waits for adoption, as soon as either is possible.
     async fn heal(&self) {
         loop {
             for instance in self.due_for_adoption() {
@@ -393,7 +393,7 @@ impl Rejoin {
             self.forget_decided();
             self.tell_of_the_end(&compared);
             for comparison in &comparisons {
-                // Neither side has changed since they were found to differ.
+                // Skipped while neither side has changed since they were found to differ.
                 if !self.is_known_unequal(comparison) {
                     self.compare(comparison).await;
                 }
@@ -408,8 +408,8 @@ impl Rejoin {
         self.core.discovery().differences().retain(diverged);
     }
 
-    /// A copy that is made anew, deleted, or on an instance that is away is not compared any more. Nor is one for a moment,
-    /// while a write to it is under way.
+    /// Logs copies that are no longer compared: those made anew, deleted, or on an instance that is away. A copy that
+    /// is not compared for a moment, while a write to it is in flight, does not count.
     fn tell_of_the_end(&self, compared: &HashSet<(CollectionId, InstanceId)>) {
         let is_over = |key: &(_, _)| !compared.contains(key);
         for ((collection, instance), lasted) in self.differing.quiet_where(clock::now(), is_over) {
@@ -418,14 +418,14 @@ impl Rejoin {
         }
     }
 
-    /// Instances that serve, and hold what may have to be adopted.
+    /// Returns the instances that are in use and may hold something to adopt.
     fn awaiting_adoption(&self) -> Vec<InstanceId> {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
         later.iter().copied().filter(|instance| self.core.is_in_use(*instance)).collect()
     }
 
-    /// Instances that can be adopted from now. As long as their catalog lane has not quiesced, an inspection could
-    /// adopt nothing.
+    /// Returns the instances that can be adopted from now. Until its catalog lane has quiesced, an inspection of an
+    /// instance could adopt nothing.
     fn due_for_adoption(&self) -> Vec<InstanceId> {
         let mut due = self.awaiting_adoption();
         let board = self.core.board();
@@ -450,7 +450,7 @@ impl Rejoin {
                 {
                     return;
                 }
-                // Compared again whenever its collection is written to.
+                // The copy is compared again whenever its collection is written to.
                 if let Some(times) = self.differing.seen((collection, comparison.instance), clock::now()).times() {
                     let served_by = self.core.registry().name(comparison.reference);
                     match difference.map(|difference| difference.told()) {
@@ -472,7 +472,7 @@ impl Rejoin {
         }
     }
 
-    /// One copy is full, and every other one is empty: that one is kept. Else the difference is noted for an operator.
+    /// Keeps this copy if it has records and every other one is empty. Otherwise notes the difference for an operator.
     async fn decided_by_itself(&self, comparison: &Comparison, difference: Difference) -> bool {
         let Comparison { collection, instance, .. } = *comparison;
         let clear = difference.served == 0

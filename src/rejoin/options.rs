@@ -1,4 +1,4 @@
-//! What rejoin is told: plain data.
+//! The options of rejoin: plain data.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::order::ForeignPolicy;
 /// Options of rejoin.
 #[derive(Clone, Debug)]
 pub struct RejoinOptions {
-    /// The interval at which every lane and phase is looked at again.
+    /// The interval at which every lane and phase is examined again.
     pub interval: Duration,
-    /// How often a server is marked anew while writes flow.
+    /// How often a server is marked again while writes flow.
     pub marker_interval: Duration,
-    /// What becomes of a server that holds somebody else's data.
+    /// What to do about a foreign server.
     pub foreign: ForeignPolicy,
-    /// How long what was sent and not answered may still be executed.
+    /// How long a request that was not answered may still be executed.
     pub settle_time: Duration,
 }
 
@@ -22,6 +22,6 @@ pub struct RejoinOptions {
 pub enum FirstLook {
     /// The instances are inspected, and what existed before the edge is adopted and compared.
     InstancesAndAdoption,
-    /// The instances are inspected. The edge before this one has adopted what was to be adopted.
+    /// The instances are inspected. The edge before this one has adopted everything that had to be adopted.
     Instances,
 }

@@ -1,6 +1,6 @@
-//! How far two copies that were there before the edge are apart, for the operator who decides between them.
+//! Measures how far two copies that existed before the edge are apart, for the operator who decides between them.
 //!
-//! Decides nothing. It reads both, once, within a bound; what it keeps of a record is its id and a hash.
+//! Decides nothing. It reads both copies once, within a limit, and keeps only the id and a hash of each record.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,27 +14,27 @@ use crate::coordinator::{Apart, Difference};
 use crate::executor::{CollectionReader, PAGE};
 use crate::ids::InstanceId;
 
-/// More records than these are counted, and not compared one by one.
+/// The most records that are compared one by one. More are only counted.
 const MOST: u64 = 100_000;
-/// What was found is true for so long.
+/// How long a result is valid.
 const OFTEN: Duration = Duration::from_secs(60);
 
-/// What a comparison that found a difference is about.
+/// The two copies between which a comparison found a difference.
 pub(super) struct Sides<'a> {
     pub served_by: InstanceId,
     pub served: &'a CollectionReader<'a>,
     pub other: &'a CollectionReader<'a>,
 }
 
-/// How many records a copy has.
+/// Returns how many records a copy has.
 pub(super) async fn count(copy: &CollectionReader<'_>) -> Result<u64, String> {
     let answer = copy.send(Method::GET, format!("{}/count", copy.path), Value::Null).await?;
     serde_json::from_slice(&answer.body).map_err(|error| error.to_string())
 }
 
-/// Compares both, unless that was done `before`, and not long ago.
+/// Compares both copies. Returns the result from `before` instead if that is recent.
 pub(super) async fn tally(sides: &Sides<'_>, before: Option<Difference>) -> Result<Difference, String> {
-    // It is compared again after each write.
+    // The comparison is repeated after each write.
     if let Some(before) = before.filter(|before| before.at.elapsed() < OFTEN) {
         return Ok(before);
     }
@@ -62,7 +62,7 @@ fn apart(served: &HashMap<String, u64>, other: HashMap<String, u64>) -> Apart {
     apart
 }
 
-/// A hash of each record, by its id.
+/// Returns a hash of each record, by its id.
 async fn hashes(copy: &CollectionReader<'_>) -> Result<HashMap<String, u64>, String> {
     let mut found = HashMap::new();
     let mut offset = 0;

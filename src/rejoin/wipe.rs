@@ -1,7 +1,8 @@
-//! Wiping a server that holds somebody else's data (rule R16): every collection, every database that the catalog lacks, and
-//! its marker last. A crash in between leaves a server that is foreign still, and says who wipes it.
+//! Wipes a foreign server (rule R16): every collection, every database that the catalog lacks, and its marker last. A
+//! crash in between leaves a server that is still foreign, and that carries a note of who is wiping it.
 //!
-//! Decides what is deleted in which order. Whether, `foreign.rs` does; what is made anew there, the board and healing.
+//! Decides what is deleted, and in which order. `foreign.rs` decides whether to wipe; the board and healing decide what
+//! is made anew there.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,12 +21,12 @@ use crate::instance::{Answer, Generation, Licence, Outgoing};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT, Marker};
 
 const ANSWER_BYTES: usize = 64 * 1024;
-/// So often a list is read again after everything in it has been deleted: somebody else may write there.
+/// How many times the contents are listed and deleted: another writer may add to them meanwhile.
 const ROUNDS: usize = 3;
 /// Chroma answers 500 when its database is locked for a moment.
 const TRIES: usize = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
-/// The records of no more collections are counted.
+/// Records are counted only if there are at most this many collections.
 const COUNTED: usize = 500;
 
 /// A server that is being wiped.
@@ -33,16 +34,16 @@ pub(super) struct Wipe<'a> {
     core: &'a Core,
     inspector: &'a Inspector,
     look: Look<'a>,
-    /// What it carries, and must carry until the end.
+    /// The marker that it carries, and must carry until the end.
     carries: Marker,
     generation: Generation,
     address: Option<SocketAddr>,
 }
 
-/// What there is to be deleted.
+/// Everything that is to be deleted.
 pub(super) struct Doomed {
     contents: Contents,
-    /// `None`: they were too many to be counted, or could not be.
+    /// `None`: there are too many collections to count their records, or counting failed.
     pub records: Option<u64>,
 }
 
@@ -53,7 +54,8 @@ impl Doomed {
 }
 
 impl<'a> Wipe<'a> {
-    /// Nothing is deleted once another server answers there than the one that carries this now.
+    /// Prepares to wipe the server that carries this marker. Nothing is deleted once another server answers in its
+    /// place.
     pub fn of(core: &'a Core, inspector: &'a Inspector, instance: InstanceId, carries: Marker) -> Wipe<'a> {
         let registry = core.registry();
         let (generation, address) = (registry.generation(instance), registry.address(instance));
@@ -66,14 +68,14 @@ impl<'a> Wipe<'a> {
         Wiper { journal, instance }
     }
 
-    /// Whether this instance has begun to wipe these very data before.
+    /// Returns whether the wiping of these very data for this instance has begun before.
     pub async fn has_begun(&self) -> bool {
         let path = chroma::collection_path(&marker_scope(), WIPE_NAME);
         let found = self.look.get(path, ANSWER_BYTES).await;
         found.is_ok_and(|answer| answer.status == 200 && is_wiped_by(&self.by(), &self.carries, &answer.body))
     }
 
-    /// What there is, all of it.
+    /// Lists everything on the server.
     ///
     /// # Errors
     /// When something could not be listed.
@@ -101,10 +103,10 @@ impl<'a> Wipe<'a> {
         serde_json::from_slice(&answer.body).ok()
     }
 
-    /// Deletes all of it; the marker last.
+    /// Deletes everything, the marker last.
     ///
     /// # Errors
-    /// When something was not deleted, or may not have been: the server is foreign still.
+    /// When something was not deleted, or may not have been. The server is still foreign then.
     pub async fn run(&self, doomed: Doomed) -> Result<(), InspectError> {
         self.say_who_wipes().await?;
         let mut contents = doomed.contents;
@@ -117,7 +119,7 @@ impl<'a> Wipe<'a> {
         Err(InspectError::Unanswered("there is always more on it: somebody else writes there".to_owned()))
     }
 
-    /// Durable where the data are: whoever finds it goes on.
+    /// Notes on the server itself who is wiping it. An edge that finds the note goes on.
     async fn say_who_wipes(&self) -> Result<(), InspectError> {
         if self.has_begun().await {
             return Ok(());
@@ -130,7 +132,7 @@ impl<'a> Wipe<'a> {
         }
     }
 
-    /// How much there was to be deleted.
+    /// Deletes these contents. Returns how many collections and databases there were.
     async fn empty(&self, contents: &Contents) -> Result<usize, InspectError> {
         let collections = contents.collections.len();
         for (deleted, found) in contents.collections.iter().enumerate() {
@@ -149,7 +151,7 @@ impl<'a> Wipe<'a> {
         Ok(collections + unknown.len())
     }
 
-    /// Deletes what is at this path, or has been before.
+    /// Deletes the object at this path. One that is gone already counts as deleted.
     async fn delete(&self, path: String) -> Result<(), InspectError> {
         let mut tries = 0;
         loop {
@@ -164,7 +166,7 @@ impl<'a> Wipe<'a> {
         }
     }
 
-    /// Whether it is still the server that may be wiped: an address can lead to another one at any moment.
+    /// Checks that this is still the server that may be wiped: an address can lead to another one at any moment.
     async fn check(&self) -> Result<(), InspectError> {
         let (registry, instance) = (self.core.registry(), self.look.instance);
         let carries = marker::read(&self.look).await?.map(|(_, marker)| marker);

@@ -1,8 +1,9 @@
-//! What a server that has come back older holds besides the catalog: it may have been deleted since, and is not adopted.
+//! What a server that has come back older holds besides the catalog. It may have been deleted since, so it is not
+//! adopted.
 //!
-//! Where the server carries an older marker of this journal, such collections are given a hidden name: they would be in the way
-//! of the collections that are made anew there, and a later edge would take them for new ones. Nothing is deleted here; what
-//! has a hidden name goes before the next copy is made in its database.
+//! If the server carries an older marker of this journal, such collections are given a hidden name. Otherwise they
+//! would be in the way of collections that are made anew there, and a later edge would take them for new ones. Nothing
+//! is deleted here: a collection with a hidden name is removed before the next copy is made in its database.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,10 +21,10 @@ use crate::coordinator::adoption::{FoundCollection, FoundDatabase};
 use crate::ids::{InstanceId, Scope, shown};
 use crate::instance::{Licence, Outgoing};
 
-/// Whose marker a server carries that has come back older.
+/// Which marker a server carries that has come back older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Carries {
-    /// One of this journal's: whatever else it holds was this journal's, too.
+    /// One of this journal: whatever else the server holds was this journal's, too.
     AnOlderOne,
     None,
 }
@@ -34,7 +35,7 @@ struct Inner {
     databases: HashSet<(InstanceId, Scope)>,
 }
 
-/// What is not adopted, as long as the edge runs.
+/// What is not adopted while the edge runs.
 #[derive(Debug, Default)]
 pub(super) struct Withheld(Mutex<Inner>);
 
@@ -55,8 +56,8 @@ impl Withheld {
         self.inner().databases.contains(&(instance, Scope::new(&found.tenant, &found.name)))
     }
 
-    /// Notes what the catalog does not know of this server, which has come back older. A crash in the middle leaves some of it
-    /// under its name: the server is still older, and is looked at again.
+    /// Notes what this server, which has come back older, holds and the catalog does not know. A crash in the middle
+    /// leaves some collections under their names: the server is still older, and is inspected again.
     ///
     /// # Errors
     /// When a hidden name could not be given.
@@ -78,11 +79,13 @@ impl Withheld {
                 .filter(|scope| catalog.database(scope).is_none());
             inner.databases.extend(unknown_databases.map(|scope| (look.instance, scope)));
             if carries == Carries::AnOlderOne {
-                // Also what the catalog has now: that may be deleted before its copy here is made anew.
+                // This includes collections that the catalog has now: they may be deleted before their copies here are
+                // made anew.
                 let known = contents.collections.iter().filter(|found| catalog.by_id(found.id).is_some());
                 inner.collections.extend(known.map(|found| (look.instance, found.id)));
             }
-            // Under a name that the catalog has, it is an earlier copy of that collection, or one that was deleted since.
+            // A collection under a name that the catalog has is an earlier copy of that one, or of one that was deleted
+            // since.
             let is_unknown = |found: &&FoundCollection| {
                 let takes_part =
                     carries == Carries::AnOlderOne || catalog.by_name(&scope_of(found), &found.name).is_none();
@@ -103,7 +106,7 @@ impl Withheld {
     }
 }
 
-/// By its id: the name may be given to another collection meanwhile.
+/// Hides the collection by its id: its name may be given to another collection meanwhile.
 async fn hide(core: &Core, look: &Look<'_>, found: &FoundCollection) -> Result<(), InspectError> {
     let path = chroma::collection_path(&scope_of(found), &found.id.to_string());
     let body = json!({ "new_name": chroma::hidden_name("withheld") }).to_string();

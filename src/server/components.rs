@@ -1,5 +1,5 @@
-//! The rooms, and how they are joined: what needs no journal at once, everything else when the journal is ours and
-//! loaded.
+//! The rooms and how they are joined. Rooms that need no journal are built at once, all others when the journal is held
+//! and loaded.
 
 use std::sync::Arc;
 
@@ -30,7 +30,7 @@ use crate::proxy::{Admission, Edge, EdgeSlot, Objects, Vouch};
 use crate::rejoin::{FirstLook, Inspector, Rejoin};
 use crate::wire::{Descriptors, VisitorLimits, Visitors};
 
-/// What is there before the journal is.
+/// The parts that exist before the journal is loaded.
 pub(super) struct Components {
     pub config: Current<Config>,
     pub options: Options,
@@ -48,11 +48,11 @@ pub(super) struct Components {
     /// Notified when a commit shows that another edge has the journal.
     pub lost: mpsc::Sender<String>,
     pub journal_stopped: oneshot::Receiver<()>,
-    /// Handed on by the program that this one has replaced.
+    /// Passed on by the program that this one has replaced.
     pub placements: Option<String>,
 }
 
-/// The edge at work.
+/// The active edge.
 pub(super) struct Active {
     pub core: Arc<Core>,
     /// Resolves when clients are let in.
@@ -60,14 +60,14 @@ pub(super) struct Active {
 }
 
 impl Components {
-    /// What the journal holds. Reads, but for the statuses that an end of an earlier edge left open.
+    /// Loads the journal. Only reads, except that it completes the statuses which an earlier edge left open when it ended.
     pub async fn load(&self) -> Result<Restored, StartError> {
         let names = self.registry.names();
         self.store.begin(&names, Timestamp::now()).await?;
         Ok(restore(self.store.as_ref(), &names, self.config.get().limits.merge).await?)
     }
 
-    /// Builds the rooms that need the journal and gives each service its work.
+    /// Builds the rooms that need the journal, and gives each service its work.
     pub fn activate(mut self, restored: Restored, first_look: FirstLook) -> Active {
         let config = self.config.get();
         let resources = self.resources(&config);
@@ -82,7 +82,7 @@ impl Components {
             requests: Arc::clone(&resources) as _,
         };
         let (core, work) = Core::new(restored, parts);
-        // After another edge has held the journal, nobody counts on them any more.
+        // Placements no longer apply once another edge has held the journal.
         if let Some(placements) = self.placements.take().filter(|_| first_look == FirstLook::InstancesAndAdoption) {
             core.resume(&placements);
         }
@@ -114,7 +114,7 @@ impl Components {
         let ready = Box::new(move || {
             edge_slot.open(edge);
             tracing::info!(%listen, "serving");
-            // The receiver is gone when the process is about to end.
+            // The receiver is gone if the process is about to end.
             let _ = served.send(());
         });
         let retention = self.retention(&core);
@@ -130,7 +130,7 @@ impl Components {
     }
 
     fn resources(&self, config: &Config) -> Arc<Resources> {
-        // No key of its own sets the cache: it has a part of what is set for bodies.
+        // The cache has no key: it gets a part of the memory configured for bodies.
         let limits = ResourceLimits {
             cached_bytes: config.limits.admission.buffered_bytes as u64 / 4,
             holds: Holds { writers: config.batching.hold, replicas: config.batching.replica_lag },
@@ -144,9 +144,9 @@ impl Components {
         Resources::new(Arc::clone(&self.store), instances, Arc::clone(&self.late_writes), &limits)
     }
 
-    /// What is nearer to its limit: the bodies, or the process.
+    /// Returns how full memory is, in percent of its limit: that of the bodies or of the process, whichever is higher.
     fn memory_in_use(&self) -> MemoryInUse {
-        // What the system tells of the process takes longer to read, and changes more slowly.
+        // The process's memory takes longer to read and changes more slowly.
         const EACH: u32 = 4;
         let (admission, observer) = (Arc::clone(&self.admission), Observer::default());
         let (mut looks, mut process) = (0_u32, 0.0);
@@ -189,7 +189,7 @@ impl Components {
         }
     }
 
-    /// The proxy, and who observes for its pages.
+    /// Builds the proxy, and the observer for its pages.
     fn edge(
         &self,
         core: &Arc<Core>,
@@ -213,7 +213,7 @@ impl Components {
 }
 
 impl Components {
-    /// The pages in an earlier system's names.
+    /// Builds the pages under an earlier system's names.
     fn earlier(&self, core: &Arc<Core>, config: &Config) -> Earlier {
         let (core, admission, health) = (Arc::clone(core), Arc::clone(&self.admission), Arc::clone(&self.health));
         Earlier::new(core, admission, health, self.client(config), self.options.admin.clone())
@@ -225,7 +225,7 @@ pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
     registry.map_err(|error| StartError::Setup(error.to_string()))
 }
 
-/// Where events are posted, if anywhere.
+/// Returns where events are posted, if anywhere.
 pub(super) fn target(config: &Config) -> Result<Option<Target>, StartError> {
     let target =
         config.webhook.as_ref().map(|webhook| Target::new("webhook", webhook.url.clone(), webhook.ca_file.clone()));

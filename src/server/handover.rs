@@ -1,9 +1,9 @@
-//! A restart in place: this process goes on with another program or another configuration, and its clients do not see it.
+//! A restart in place: this process goes on with another program or another configuration, and its clients do not notice.
 //!
-//! It decides the order: kept connections end by themselves while everything is still served, then nothing more is
-//! accepted, what is under way is answered, the journal is given back, and the process is replaced. Whether that may begin
-//! is decided by [`Reloader`](super::reload::Reloader), what happens between the last two by
-//! [`Stopper`](super::stop::Stopper).
+//! It decides the order: kept connections end by themselves while everything is still served; then nothing more is
+//! accepted, requests under way are answered, the journal is given back, and the process is replaced.
+//! [`Reloader`](super::reload::Reloader) decides whether that may begin, and [`Stopper`](super::stop::Stopper) what
+//! happens between the last two steps.
 
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
@@ -15,13 +15,13 @@ use tracing::{error, info, warn};
 use super::image::Image;
 use crate::wire::{Socket, Visitors};
 
-/// Whether this process is to be replaced.
+/// Whether this process will be replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Serving,
-    /// Begun; kept connections have so long.
+    /// Begun; kept connections have this long to end.
     Begun(Duration),
-    /// The process is to end instead.
+    /// The process will end instead.
     Over,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct Handover {
     doors: OnceLock<Vec<OpenDoor>>,
 }
 
-/// A listener, and who has come through it.
+/// A listener, and the visitors connected through it.
 pub(super) struct OpenDoor {
     pub socket: Arc<Socket>,
     pub visitors: Arc<Visitors>,
@@ -43,7 +43,7 @@ impl Handover {
         Arc::new(Handover { image, stage: watch::Sender::new(Stage::Serving), doors: OnceLock::new() })
     }
 
-    /// What is handed on. Only the first call counts.
+    /// Sets the listeners to pass on. Only the first call has an effect.
     pub fn set_doors(&self, doors: Vec<OpenDoor>) {
         let _ = self.doors.set(doors);
     }
@@ -52,12 +52,12 @@ impl Handover {
         &self.image
     }
 
-    /// Whether every listener is open: before, connections would be refused meanwhile.
+    /// Returns whether every listener is open. Before that, a restart would leave connections refused for a while.
     pub fn is_possible(&self) -> bool {
         self.sockets().is_some()
     }
 
-    /// Begins it. Kept connections have so long to end by themselves.
+    /// Begins the restart. Kept connections have this long to end by themselves.
     pub fn begin(&self, linger: Duration) {
         self.stage.send_if_modified(|stage| {
             let begins = *stage == Stage::Serving;
@@ -68,20 +68,20 @@ impl Handover {
         });
     }
 
-    /// The process ends instead. Too late when it has been replaced.
+    /// Calls the restart off, because the process ends instead. Too late once the process has been replaced.
     pub fn call_off(&self) {
         if matches!(self.stage.send_replace(Stage::Over), Stage::Begun(_)) {
             warn!("the restart in place is called off: this edge stops");
         }
     }
 
-    /// Whether it has begun, and was not called off.
+    /// Returns whether the restart has begun and was not called off.
     pub fn has_begun(&self) -> bool {
         matches!(*self.stage.borrow(), Stage::Begun(_))
     }
 
-    /// Resolves when it has begun, and the connections that were open then have ended, or had their time: everything is
-    /// served meanwhile, and nothing more is accepted then.
+    /// Resolves once the restart has begun, and the connections that were open by then have ended or used up their
+    /// time. Everything is served until then, and nothing more is accepted afterwards.
     pub async fn farewell(&self) {
         let linger = self.begun().await;
         info!(?linger, "restarting in place: each connection ends with its next answer");
@@ -99,12 +99,12 @@ impl Handover {
             if let Stage::Begun(linger) = *stage.borrow_and_update() {
                 return linger;
             }
-            // The sender is here.
+            // This cannot fail: `self` owns the sender.
             let _ = stage.changed().await;
         }
     }
 
-    /// Resolves when every connection is closed: what was accepted has been answered.
+    /// Resolves when every connection is closed: all accepted requests have been answered.
     pub async fn all_answered(&self) {
         futures::future::join_all(self.doors().map(|door| door.visitors.all_gone())).await;
     }
@@ -114,14 +114,14 @@ impl Handover {
         let sockets = self.sockets().unwrap_or_default();
         info!(sockets = sockets.len(), "restarting in place");
         let error = self.image.replace(&sockets, placements);
-        error!(%error, "this process cannot be replaced: it ends, and is to be started again");
+        error!(%error, "this process cannot be replaced: it ends and must be started again");
     }
 
     fn doors(&self) -> impl Iterator<Item = &OpenDoor> {
         self.doors.get().into_iter().flatten()
     }
 
-    /// Of every listener, if all are open.
+    /// Returns the sockets of every listener, if all are open.
     fn sockets(&self) -> Option<Vec<OwnedFd>> {
         let doors = self.doors.get()?;
         doors.iter().map(|door| door.socket.descriptor().ok().flatten()).collect()

@@ -1,7 +1,8 @@
-//! The program that takes this one's place in the same process, and what it inherits: the arguments, the environment and
-//! the listening sockets.
+//! The program that replaces this one in the same process, and what it inherits: the arguments, the environment and the
+//! listening sockets.
 //!
-//! It decides where the program is looked for, and how sockets are handed on: as systemd does it (`LISTEN_FDS`). When a
+//! It decides where to find the program, and how sockets are passed on: the way systemd does it (`LISTEN_FDS`).
+//! [`handover`](super::handover) decides when a process is replaced.
 //! process is replaced is decided in [`handover`](super::handover).
 
 use std::ffi::OsString;
@@ -19,17 +20,17 @@ use tracing::warn;
 
 /// How long the program may take to check the configuration.
 const CHECK: Duration = Duration::from_secs(10);
-/// The last lines of what it says are told to whoever has asked.
+/// How many of the last lines of its output are reported to the caller.
 const TOLD_LINES: usize = 10;
 
 const COUNT: &str = "LISTEN_FDS";
 const PROCESS: &str = "LISTEN_PID";
 const FIRST: &str = "LISTEN_FDS_FIRST_FD";
 const NAMES: &str = "LISTEN_FDNAMES";
-/// What operators have asked for, which no configuration says.
+/// Placements that operators have requested, which are in no configuration.
 const PLACEMENTS: &str = "CHROMA_EDGE_PLACEMENTS";
 
-/// The program, and how it was called.
+/// The program, with the name and arguments it was called with.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     program: PathBuf,
@@ -48,7 +49,7 @@ pub(super) enum ImageError {
     Refuses { program: PathBuf, said: String },
 }
 
-/// The sockets that this process was given when it began, and what its predecessor knew.
+/// The sockets that this process was given at its start, and its predecessor's placements.
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
     sockets: Vec<(SocketAddr, TcpListener)>,
@@ -56,12 +57,13 @@ pub(super) struct Inherited {
 }
 
 impl Image {
-    /// Of this process. To be asked at the start: later the file may be another one, which is what is wanted then.
+    /// Returns the image of this process. Call it at the start: later the file may be a different one, and that is the
+    /// one to run.
     pub fn of_this_process() -> io::Result<Image> {
         let mut arguments = std::env::args_os();
         let name = arguments.next().unwrap_or_default();
         let called = PathBuf::from(&name);
-        // A link that is set to another version is followed then. Without a slash it was found in PATH.
+        // A link that points to another version by then is followed. A name without a slash was found in PATH.
         let program = match called.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => std::path::absolute(&called)?,
             _ => std::env::current_exe()?,
@@ -90,7 +92,7 @@ impl Image {
         Err(ImageError::Refuses { program: program(), said: format!("{last} ({})", output.status) })
     }
 
-    /// Puts the program into this process, which keeps its id. Returns only if that fails.
+    /// Replaces the program in this process, which keeps its id. Returns only on failure.
     pub fn replace(&self, sockets: &[OwnedFd], placements: Option<&str>) -> io::Error {
         let sockets = match in_a_row(sockets) {
             Ok(sockets) => sockets,
@@ -115,7 +117,7 @@ impl Image {
     }
 }
 
-/// Descriptors of the same sockets, with numbers that follow each other.
+/// Duplicates the descriptors of these sockets so that their numbers are consecutive.
 fn in_a_row(sockets: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
     let mut from = 3;
     loop {
@@ -133,7 +135,7 @@ fn in_a_row(sockets: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
 }
 
 impl Inherited {
-    /// From the environment, which it changes: before the first thread is started.
+    /// Takes them from the environment, which it changes: call it before the first thread is started.
     pub fn take() -> Inherited {
         let mut given = ListenFd::from_env();
         let mut sockets = Vec::new();
@@ -143,13 +145,13 @@ impl Inherited {
                 Ok((socket.local_addr()?, socket))
             }) {
                 Ok(socket) => sockets.push(socket),
-                Err(error) => warn!(number, %error, "this process was given something else than a listening socket"),
+                Err(error) => warn!(number, %error, "inherited a descriptor that is not a listening socket"),
             }
         }
         Inherited { sockets, placements: std::env::var(PLACEMENTS).ok() }
     }
 
-    /// The socket for connections to this address.
+    /// Takes the socket for connections to this address.
     pub fn socket(&mut self, address: SocketAddr) -> Option<TcpListener> {
         let fits = |(bound, _): &(SocketAddr, TcpListener)| {
             *bound == address || (bound.port() == address.port() && bound.ip().is_unspecified())
@@ -160,7 +162,7 @@ impl Inherited {
         Some(socket)
     }
 
-    /// Closes what nobody has asked for.
+    /// Closes the sockets that were not taken.
     pub fn close_others(&mut self) {
         for (bound, _) in self.sockets.drain(..) {
             warn!(%bound, "this process was given a listening socket that its configuration does not name: it is closed");
@@ -168,7 +170,7 @@ impl Inherited {
     }
 }
 
-/// Whether an address could be listened on.
+/// Checks that an address can be listened on.
 pub(super) fn could_bind(address: SocketAddr) -> io::Result<()> {
     TcpListener::bind(address).map(drop)
 }

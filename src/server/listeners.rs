@@ -1,4 +1,4 @@
-//! The listeners: what is answered on which, and what their connections are held to.
+//! The listeners: what each of them serves, and the limits on its connections.
 
 use std::sync::Arc;
 
@@ -16,13 +16,13 @@ use crate::proxy::{Admission, Door, Listener, ProxyOptions, StandbyState};
 use crate::web::OwnPages;
 use crate::wire::{Acceptor, Front, Socket, TlsFiles, VisitorLimits, Visitors};
 
-/// Connections to the listener for the edge's own pages: few people and programs look at them.
+/// The most connections to the listener for the edge's own pages, which only a few people and programs read.
 const PAGE_CONNECTIONS: usize = 100;
 
 /// A listener as Pingora serves it.
 pub(super) type ListenerService = Acceptor<HttpProxy<Listener>>;
 
-/// The proxy behind the listeners, a standby as yet.
+/// Builds the proxy behind the listeners, still a standby.
 pub(super) fn listener(
     config: &Config,
     (standby, pages, options): (Arc<StandbyState>, Arc<dyn OwnPages>, Current<ProxyOptions>),
@@ -33,19 +33,19 @@ pub(super) fn listener(
     if config.admin_listen.is_some() { listener.behind(Door::Clients) } else { listener }
 }
 
-/// The sockets: for clients, and for the edge's own pages, if they have one.
+/// The sockets: one for clients, and one for the edge's own pages if they have a listener.
 pub(super) struct Sockets {
     clients: Arc<Socket>,
     pages: Option<Arc<Socket>>,
 }
 
 impl Sockets {
-    /// Those that this process was given, and others that are bound later.
+    /// Takes the sockets that this process was given. Any others are bound later.
     pub fn of(config: &Config, inherited: &mut Inherited) -> Result<Sockets, StartError> {
         let mut socket = |address| {
             let given = inherited.socket(address);
             if given.is_none() {
-                // Tried before anything else is started.
+                // Checked before anything else is started.
                 could_bind(address).map_err(|error| StartError::Listen { address, error })?;
             }
             Ok::<_, StartError>(Arc::new(Socket::new(address, given)))
@@ -57,13 +57,13 @@ impl Sockets {
     }
 }
 
-/// The listener for clients, and that for the edge's own pages, if there is one.
+/// Builds the listener for clients, and the one for the edge's own pages if configured.
 pub(super) fn services(
     server: &Server,
     (listener, sockets): (Listener, Sockets),
     config: &Config,
 ) -> Result<(Vec<ListenerService>, Vec<OpenDoor>), StartError> {
-    // Read by the check already: they may have changed since.
+    // The check has read these files already, but they may have changed since.
     let tls = config.tls.clone().map(TlsFiles::open).transpose();
     let tls = tls.map_err(|error| StartError::Setup(error.to_string()))?.map(Arc::new);
     let (mut services, mut doors) = (Vec::new(), Vec::new());
@@ -81,7 +81,7 @@ pub(super) fn services(
     Ok((services, doors))
 }
 
-/// The proxy behind what its connections are held to.
+/// Wraps the proxy in the limits on its connections.
 fn front(
     server: &Server,
     listener: Listener,

@@ -1,7 +1,7 @@
 //! The composition root: opens the store, registers Pingora's services, and serves until SIGTERM.
 //!
-//! Which rooms there are and how they are joined is said in [`components`], who holds the journal and what that allows in
-//! [`leadership`], how the process ends in [`stop`].
+//! [`components`] defines which rooms there are and how they are joined, [`leadership`] holds the journal and decides
+//! what that allows, and [`stop`] ends the process.
 
 mod components;
 mod handover;
@@ -49,13 +49,13 @@ use crate::proxy::{Listener, StandbyState};
 use crate::rejoin::FirstLook;
 use crate::wire::Descriptors;
 
-/// Serves until SIGTERM. Does not return then: the process ends with code 0 when everything is flushed. It ends with
-/// code 1 when another edge has taken over the journal, or the journal turns out to be unusable.
+/// Serves until SIGTERM and does not return: the process ends with code 0 once everything is flushed. It ends with code
+/// 1 if another edge has taken over the journal, or if the journal turns out to be unusable.
 ///
 /// # Errors
-/// When a room cannot be built.
+/// A room cannot be built.
 pub fn serve(mut config: Config, set_log: SetLog) -> Result<(), StartError> {
-    // A runtime of its own, gone before Pingora starts its threads.
+    // A separate runtime, gone before Pingora starts its threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     signals::ignore_from_now_on(&runtime).map_err(StartError::Runtime)?;
     let mut inherited = Inherited::take();
@@ -119,7 +119,7 @@ pub fn serve(mut config: Config, set_log: SetLog) -> Result<(), StartError> {
     run(pingora, services, (tasks, traces), (listener, sockets), (&begun, reloader, handover))
 }
 
-/// Has Pingora run the services. Returns only with a mistake.
+/// Runs the services in Pingora. Returns only on an error.
 fn run(
     pingora: ServerConf,
     (health, mut renewer, stopper): (
@@ -136,7 +136,7 @@ fn run(
     server.bootstrap();
     let (listening, doors) = listeners::services(&server, (listener, sockets), begun)?;
     handover.set_doors(doors);
-    // Renewing must not wait for the journal's loading.
+    // Renewing the lease must not wait until the journal is loaded.
     renewer.threads = Some(2);
     server.add_service(stopper);
     if let Some(traces) = traces {
@@ -150,13 +150,13 @@ fn run(
         server.add_service(service).add_dependency(&renewer);
     }
     server.run(RunArgs { shutdown_signal: Box::new(Signals { reloader, handover }) });
-    // Pingora has ended its services; what is left of the process is ended by `stop`.
+    // Pingora has ended its services; `stop` ends the rest of the process.
     std::process::exit(0);
 }
 
 fn say_what_starts(config: &Config) {
     let journal = match &config.journal.store {
-        // By default it is where the process was started.
+        // By default it is in the folder where the process was started.
         JournalStore::Sqlite { path } => std::path::absolute(path).as_ref().unwrap_or(path).display().to_string(),
         JournalStore::Postgres { url } => url.to_string(),
     };
@@ -164,7 +164,7 @@ fn say_what_starts(config: &Config) {
     info!("access: {}", config.proxy.entrance.gate.summary());
 }
 
-/// Adds the services that need the journal. Returned: the one that others wait for.
+/// Adds the services that need the journal. Returns the one that others wait for.
 fn add_tasks(server: &mut Server, tasks: Tasks) -> ServiceHandle {
     server.add_service(background_service("journal", tasks.journal));
     server.add_service(background_service("executor", tasks.executor));

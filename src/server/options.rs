@@ -1,6 +1,6 @@
-//! What the rooms get of the configuration, and get anew with a reload.
+//! The rooms' options, made from the configuration and made again on each reload.
 //!
-//! It decides which option is made of which key. A reload that changes one of these changes all of them at once.
+//! It decides which option comes from which key. A reload that changes one of these replaces all of them at once.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::journal::retention::RetentionOptions;
 use crate::proxy::ProxyOptions;
 use crate::rejoin::RejoinOptions;
 
-/// The options of every room that takes new ones.
+/// The options of every room that accepts new ones while it runs.
 #[derive(Clone)]
 pub(super) struct Options {
     pub proxy: Current<ProxyOptions>,
@@ -31,12 +31,12 @@ pub(super) struct Options {
     process: ProcessLimits,
 }
 
-/// What Pingora's own keys give the process; they take effect with the next start.
+/// The values of Pingora's own keys. They take effect at the next start.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProcessLimits {
-    /// Threads of each service.
+    /// Threads per service.
     pub workers: usize,
-    /// Idle connections to instances that are kept for reads.
+    /// The most idle connections to instances kept for reads.
     pub kept_connections: usize,
 }
 
@@ -57,7 +57,7 @@ impl Options {
         }
     }
 
-    /// From now on these count.
+    /// Applies the options of this configuration from now on.
     pub fn set(&self, config: &Config) {
         self.proxy.set(config.proxy.clone());
         self.runner.set(runner(config));
@@ -117,14 +117,15 @@ fn admin(config: &Config, kind: StoreKind, process: ProcessLimits) -> AdminOptio
     }
 }
 
-/// The time limits of requests to instances: one key sets two of them, a switch sets the third, and none sets the last.
+/// Returns the time limits of requests to instances. One key sets two of them, a switch sets the third, and the last
+/// has no key.
 pub(super) fn timeouts(config: &Config) -> Timeouts {
     Timeouts {
         attempt: config.attempt_timeout,
         read: config.attempt_timeout,
         idle: match config.connection_pooling {
             ConnectionPooling::Enabled => Timeouts::default().idle,
-            // Kept for no time at all.
+            // Not kept at all.
             ConnectionPooling::Disabled => Duration::ZERO,
         },
         ..Timeouts::default()

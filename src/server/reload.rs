@@ -1,8 +1,8 @@
-//! Reads the configuration again while the edge runs (decision 0034): all of it takes effect, or nothing; what a running
-//! edge cannot take over may have it restarted in place (decision 0043).
+//! Reads the configuration again while the edge runs (decision 0034): all of it takes effect, or nothing. Changes that
+//! a running edge cannot apply may cause a restart in place (decision 0043).
 //!
 //! It decides whether a reload or a restart in place may be done, and in which order the parts of a reload take effect.
-//! Which keys may change is said in [`crate::config::KEYS`].
+//! [`crate::config::KEYS`] lists the keys that may change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,19 +20,19 @@ use crate::config::{self, Config, Difference, Mistakes, SetLog, Source};
 use crate::current::Current;
 use crate::instance::{InstanceOptions, Registry};
 
-/// What a changed list of instances is called among the keys.
+/// The name under which a changed list of instances appears among the keys.
 const INSTANCES: &str = "instances";
 
-/// The configuration in effect, and how another one takes its place.
+/// The configuration in effect, and how another one replaces it.
 pub(super) struct Reloader {
-    /// One reload at a time, and none while the edge becomes active.
+    /// Allows one reload at a time, and none while the edge becomes active.
     turn: Mutex<()>,
     config: Current<Config>,
     options: Options,
     registry: Arc<Registry>,
     set_log: SetLog,
     handover: Arc<Handover>,
-    /// Who has the board, once there is one.
+    /// Provides the board, once there is one.
     holder: Arc<LeaseHolder>,
     stopping: AtomicBool,
 }
@@ -48,23 +48,23 @@ impl Reloader {
         Arc::new(Reloader { turn, config, options, registry, set_log, handover, holder, stopping })
     }
 
-    /// Held while the edge becomes active: a reload comes before that, or after it.
+    /// Blocks reloads while the edge becomes active: a reload comes before that or after it.
     pub async fn no_reload(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// No reload from now on: the process is about to end.
+    /// Refuses all reloads from now on, because the process is about to end.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
     }
 
-    /// After a signal. The outcome is in the log.
+    /// Reloads after a signal. The outcome is logged.
     pub async fn on_signal(&self, restart: Restart) {
         // Refusals are logged where they arise.
         let _ = self.reload(Ask::with(restart)).await;
     }
 
-    /// Everything that can refuse it comes before anything changes.
+    /// Reloads or restarts. Everything that can refuse comes before anything changes.
     async fn take_over(&self, ask: &Ask) -> Result<Reloaded, ReloadRefusal> {
         if self.stopping.load(Ordering::Acquire) {
             return Err(ReloadRefusal::Stopping);
@@ -72,7 +72,7 @@ impl Reloader {
         let Ok(_turn) = self.turn.try_lock() else { return Err(ReloadRefusal::Busy) };
         let before = self.config.get();
         let after = match (&before.source, ask.restart) {
-            // The environment is inherited as it is.
+            // The environment is inherited unchanged.
             (Source::Environment, Restart::Always) => return self.restart(&before, None, ask).await,
             (source, _) => read_again(source)?,
         };
@@ -103,7 +103,7 @@ impl Reloader {
             if let Some(id) = self.registry.id_of(to.name.as_str())
                 && let Err(error) = self.registry.readdress(id, to)
             {
-                // Its file could be read a moment ago.
+                // Its file was readable a moment ago.
                 error!(%error, "an instance keeps its address");
             }
         }
@@ -119,7 +119,7 @@ impl Reloader {
         Ok(reloaded)
     }
 
-    /// Begins a restart in place, if the next start would not fail and nothing is lost by it.
+    /// Begins a restart in place, if the next start will not fail and nothing is lost by it.
     async fn restart(
         &self,
         before: &Config,
@@ -143,12 +143,12 @@ impl Reloader {
         Ok(Reloaded { process: Process::Restarts, ..reloaded })
     }
 
-    /// What an instance alone holds is given up on somebody's word.
+    /// Checks that no copy held only by removed instances is given up without an operator's confirmation.
     fn check_removed(&self, removed: &[String], confirmed: &[String]) -> Result<(), ReloadRefusal> {
         if removed.iter().all(|name| confirmed.contains(name)) {
             return Ok(());
         }
-        // An edge that stands by knows nothing of it.
+        // A standby has no board to check.
         let Some(core) = self.holder.core() else { return Ok(()) };
         let going: Vec<_> = removed.iter().filter_map(|name| self.registry.id_of(name)).collect();
         let Some(last) = core.board().held_by_these_alone(&going) else { return Ok(()) };
@@ -160,7 +160,7 @@ impl Reloader {
         )))
     }
 
-    /// Files may have changed without a word in the configuration.
+    /// Checks the files of every instance: they may have changed although the configuration has not.
     fn check_connections(&self, instances: &[InstanceOptions]) -> Result<(), ReloadRefusal> {
         for options in instances {
             self.registry.could_connect(options).map_err(|error| ReloadRefusal::Mistakes(vec![error.to_string()]))?;
@@ -183,7 +183,7 @@ impl Reload for Reloader {
     }
 }
 
-/// Another address to listen on must be free, or the next start would fail.
+/// Checks that any new listen address is free. If it were not, the next start would fail.
 fn check_listeners(before: &Config, after: &Config) -> Result<(), ReloadRefusal> {
     let old = [Some(before.listen), before.admin_listen];
     let new = [Some(after.listen), after.admin_listen];
@@ -194,7 +194,7 @@ fn check_listeners(before: &Config, after: &Config) -> Result<(), ReloadRefusal>
     Ok(())
 }
 
-/// As at the start: the same file, with the same environment over it.
+/// Reads the configuration as at the start: the same file, overridden by the same environment.
 fn read_again(source: &Source) -> Result<Config, ReloadRefusal> {
     let Source::File(path) = source else { return Err(ReloadRefusal::NoFile) };
     let read = config::load(Some(path), &|name| std::env::var(name).ok());
@@ -225,7 +225,7 @@ fn shown(difference: &Difference) -> Reloaded {
     }
 }
 
-/// Where the instance is now, and what else is different. No header and no file is shown.
+/// Describes where the instance is now and what else is different. Shows no header and no file.
 fn shown_move(from: &InstanceOptions, to: &InstanceOptions) -> String {
     let mut shown = to.url.to_string();
     for (what, differs) in

@@ -1,4 +1,4 @@
-//! Pingora's background services: each begins its work, in a runtime of its own, when it is handed out.
+//! Pingora's background services. Each begins its work, in its own runtime, when it is handed out.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,29 +20,29 @@ use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::{Ended, JournalTask, Store};
 use crate::rejoin::Rejoin;
 
-/// Sent to a process whose file would grow over its limit (signal(7), on every common architecture of Linux).
+/// Sent to a process whose file would grow beyond its limit (signal(7), on every common architecture of Linux).
 const SIGXFSZ: i32 = 25;
 
-/// Work that is done once, in the runtime of its service.
+/// Work done once, in the runtime of its service.
 #[async_trait]
 pub(super) trait Work: Send + 'static {
-    /// Others that depend on it start when `ready` says so, or is dropped.
+    /// Services that depend on this one start when `ready` is notified or dropped.
     async fn work(self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier);
 }
 
-/// A background service around work that it waits for, and does once.
+/// A background service that waits for its work, and does it once.
 pub(super) struct Task<W>(Mutex<Option<oneshot::Receiver<W>>>);
 
 impl<W> Task<W> {
-    /// With the work that it will do.
+    /// Creates a task with its work.
     pub fn now(work: W) -> Self {
         let (give, task) = Task::later();
-        // The other end is in the task.
+        // This cannot fail: the receiver is in the task.
         let _ = give.send(work);
         task
     }
 
-    /// The work is given later, or never.
+    /// Creates a task whose work is given later, or never.
     pub fn later() -> (oneshot::Sender<W>, Self) {
         let (give, given) = oneshot::channel();
         (give, Task(Mutex::new(Some(given))))
@@ -56,7 +56,8 @@ impl<W: Work> BackgroundService for Task<W> {
         let Some(given) = given else { return };
         match given.await {
             Ok(work) => {
-                // Pingora would let the service end, and the process live on without it.
+                // If the work panicked in Pingora's task, Pingora would end the service and the process would live on
+                // without it.
                 #[allow(clippy::disallowed_methods, reason = "one for each service: it ends with the service's work")]
                 let done = tokio::spawn(work.work(shutdown, ready)).await;
                 if done.is_err_and(|ended| ended.is_panic()) {
@@ -66,7 +67,7 @@ impl<W: Work> BackgroundService for Task<W> {
                     std::process::exit(EXIT_CODE);
                 }
             }
-            // It will never be ready, and to drop the notifier would say that it is.
+            // The service will never be ready, and dropping the notifier would report that it is.
             Err(_) => std::future::pending().await,
         }
     }
@@ -84,7 +85,7 @@ pub(super) struct Tasks {
     pub observer: Task<ObserverService>,
 }
 
-/// Where their work is handed out.
+/// The senders that hand out their work.
 pub(super) struct HandOut {
     journal: oneshot::Sender<JournalService>,
     executor: oneshot::Sender<ExecutorService>,
@@ -96,7 +97,7 @@ pub(super) struct HandOut {
     observer: oneshot::Sender<ObserverService>,
 }
 
-/// The services, and where their work is handed out.
+/// Creates the services, and the senders that hand out their work.
 pub(super) fn tasks() -> (HandOut, Tasks) {
     let (give_journal, journal) = Task::later();
     let (give_sync, executor) = Task::later();
@@ -120,7 +121,7 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
 }
 
 impl HandOut {
-    /// Gives each service its work. One that is gone already is so because the process is ending.
+    /// Gives each service its work. A service that no longer takes it has ended because the process is ending.
     pub fn give(
         self,
         journal: JournalService,
@@ -149,12 +150,13 @@ pub(super) struct JournalService {
 
 #[async_trait]
 impl Work for JournalService {
-    /// Outlives the shutdown signal: what is in flight still has to be journaled.
+    /// Outlives the shutdown signal: writes in flight must still be journaled.
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
-        // A limit on the file's size is a disk that is full, not a reason to die: with a handler, the write fails instead.
+        // Reaching the limit on the file's size should be handled like a full disk. With a handler, the write fails
+        // instead of killing the process.
         let over_the_limit = tokio::signal::unix::signal(SignalKind::from_raw(SIGXFSZ));
         if let Ended::Superseded(by) = self.task.run(async move { drop(self.stop.await) }).await {
-            // A closed channel means that the process is ending already.
+            // A closed channel means that the process is already ending.
             let _ = self.lost.send(by).await;
         }
         drop(over_the_limit);
@@ -247,7 +249,7 @@ pub(super) struct EventService {
 
 #[async_trait]
 impl Work for EventService {
-    /// Ends at once with the process: what was not remembered as accepted is posted again, and streams are resumed.
+    /// Ends at once with the process: events not recorded as accepted are posted again, and streams are resumed.
     async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let post = async {
             match self.webhook {

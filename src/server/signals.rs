@@ -1,9 +1,9 @@
-//! Which signals end the process: SIGTERM in good order, SIGINT at once. No other does. SIGHUP has the configuration read
-//! again, SIGUSR2 has the process restarted in place.
+//! The signals that end the process: SIGTERM in good order, SIGINT at once, and no others. SIGHUP reloads the
+//! configuration, SIGUSR2 restarts the process in place.
 //!
-//! SIGUSR1 and SIGQUIT are logged and ignored. Pingora would hand its listening sockets over on SIGQUIT,
-//! through a socket in a folder that everybody may write to; an edge has no use for that, since a second process could not
-//! open its journal.
+//! SIGUSR1 and SIGQUIT are logged and ignored. On SIGQUIT, Pingora would hand its listening sockets over through a
+//! socket in a folder that any user may write to. An edge has no use for that, since a second process could not open
+//! its journal.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use super::handover::Handover;
 use super::reload::Reloader;
 use crate::admin::Restart;
 
-/// Waits for the signals that end the process, and for those that are answered.
+/// Waits for the signals that end the process, and handles the others.
 pub(super) struct Signals {
     pub reloader: Arc<Reloader>,
     pub handover: Arc<Handover>,
@@ -30,20 +30,20 @@ fn ignored() -> [(&'static str, SignalKind); 2] {
     [("SIGUSR1", SignalKind::user_defined1()), ("SIGQUIT", SignalKind::quit())]
 }
 
-/// Each, and when it may restart the process.
+/// The signals that reload, and when each may restart the process.
 fn answered() -> [(SignalKind, Restart); 2] {
     [(SignalKind::hangup(), Restart::ForInstances), (SignalKind::user_defined2(), Restart::Always)]
 }
 
-/// From now on the signals that are ignored do not end the process. The handlers outlive `runtime`, whose driver is needed
-/// only to install them.
+/// Installs handlers so that these signals do not end the process from now on. The handlers outlive `runtime`, whose
+/// driver is needed only to install them.
 ///
 /// # Errors
-/// When a handler cannot be installed.
+/// A handler cannot be installed.
 pub(super) fn ignore_from_now_on(runtime: &tokio::runtime::Runtime) -> std::io::Result<()> {
     let _entered = runtime.enter();
     let kinds = ignored().into_iter().map(|(_, kind)| kind).chain(answered().into_iter().map(|(kind, _)| kind));
-    // One that is answered, and comes before the edge waits for it, changes nothing: the file has just been read.
+    // A reload signal that arrives before the edge waits for it changes nothing: the file has just been read.
     kinds.into_iter().try_for_each(|kind| listen(kind).map(drop))
 }
 
@@ -81,7 +81,7 @@ async fn log_and_ignore(name: &'static str, kind: SignalKind) {
     }
 }
 
-/// Resolves when the signal arrives; never, if it cannot be listened for.
+/// Resolves when the signal arrives; never, if its handler cannot be installed.
 async fn received(kind: SignalKind) {
     if let Ok(mut signal) = listen(kind)
         && signal.recv().await.is_some()

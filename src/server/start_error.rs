@@ -1,4 +1,4 @@
-//! Why the edge cannot serve: what `serve` returns, and what stops a standby that holds the journal from loading it.
+//! Why the edge cannot serve: the errors that `serve` returns, and that stop a standby holding the journal from loading it.
 
 use crate::journal::{CommitError, ReadError, postgres, sqlite};
 

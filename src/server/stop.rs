@@ -1,4 +1,4 @@
-//! The end in good order, after SIGTERM or before a restart in place: of the process, or of its program.
+//! The end in good order of a process (after SIGTERM) or of its program (before a restart in place).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,14 +14,14 @@ use super::leadership::LeaseHolder;
 use crate::proxy::Admission;
 use crate::traces;
 
-/// A restart in place waits at least so long for what is under way: those who have just connected are to be answered.
+/// The least time a restart in place waits for requests under way: clients that have just connected must be answered.
 const LEAST_GRACE: Duration = Duration::from_secs(3);
 
 /// How long the end waits for the last spans to be sent.
 const LAST_SPANS: Duration = Duration::from_secs(1);
 
-/// Ends the process as soon as what is in flight is answered and flushed, within the grace period: Pingora itself
-/// would sleep through all of it.
+/// Ends the process as soon as the requests in flight are answered and flushed, within the grace period. Pingora itself
+/// would always sleep through the whole period.
 pub(super) struct Stopper {
     admission: Arc<Admission>,
     holder: Arc<LeaseHolder>,
@@ -31,7 +31,7 @@ pub(super) struct Stopper {
 }
 
 impl Stopper {
-    /// `stop`: ends the journal's task when it is dropped.
+    /// Dropping `stop` ends the journal's task.
     pub fn new(
         admission: Arc<Admission>,
         (holder, handover): (Arc<LeaseHolder>, Arc<Handover>),
@@ -41,16 +41,16 @@ impl Stopper {
         Stopper { admission, holder, handover, grace, stop: Mutex::new(Some(stop)) }
     }
 
-    /// Everything that is under way is answered, and durable.
+    /// Waits until everything under way is answered and durable.
     async fn finish(&self) {
         if self.handover.has_begun() {
-            // A connection that is accepted already may not have asked yet.
+            // An accepted connection may not have sent its request yet.
             tokio::join!(self.admission.drained(), self.handover.all_answered());
         }
         self.admission.drained().await;
         self.holder.stop_sending().await;
         if let Some(journal) = self.holder.core().map(|core| core.journal()) {
-            // Everything handed over before is durable when this is.
+            // Once this is durable, so is everything handed over before.
             journal.record(Vec::new()).await;
         }
     }
@@ -61,7 +61,7 @@ impl BackgroundService for Stopper {
     async fn start(&self, mut shutdown: ShutdownWatch) {
         let ends = tokio::select! {
             ends = shutdown.wait_for(|stop| *stop) => ends.is_ok(),
-            // Pingora is not told: it would end the process when its own grace is over.
+            // Pingora is not notified: it would end the process when its own grace period is over.
             () = self.handover.farewell() => true,
         };
         if !ends {
@@ -82,7 +82,7 @@ impl BackgroundService for Stopper {
             tracer.flush(LAST_SPANS).await;
         }
         drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
-        // A signal may have called it off meanwhile.
+        // A signal may have called off the restart in the meantime.
         if self.handover.has_begun() {
             self.handover.replace(placements.as_deref());
             std::process::exit(1);

@@ -9,7 +9,7 @@ use crate::journal::postgres::{PostgresOptions, PostgresStore};
 use crate::journal::sqlite::{SqliteOptions, SqliteStore};
 use crate::journal::{Leadership, Store};
 
-/// A store, and what it takes to work with it.
+/// A store and its parts.
 pub(super) struct Opened {
     pub store: Arc<dyn Store>,
     pub leadership: Arc<dyn Leadership>,
@@ -17,16 +17,16 @@ pub(super) struct Opened {
     pub claiming: Claiming,
 }
 
-/// Whether the journal is ours by being opened.
+/// Whether opening the journal is enough to hold it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claiming {
-    /// No other process can have it while this one lives; what is wrong with it shows at once.
+    /// No other process can have it while this one lives. Anything wrong with it shows at once.
     Ours,
-    /// It may be held by another edge, or out of reach.
+    /// Another edge may hold it, or it may be out of reach.
     Needed,
 }
 
-/// The configured store.
+/// Opens the configured store.
 pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
     match &config.journal.store {
         JournalStore::Sqlite { path } => {
@@ -37,7 +37,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
         }
         JournalStore::Postgres { url } => {
             let limits = PostgresOptions {
-                // Shorter than the writes wait that it may have to disappoint.
+                // Shorter than the time that writes wait, so that a failed commit can still be reported to them.
                 commit: config.journal_timeout / 2,
                 term: config.journal.lease,
                 compression: config.journal.compression,

@@ -10,21 +10,21 @@ use crate::config::Config;
 use crate::instance::Target;
 use crate::traces::{self, Exporter};
 
-/// Sends what is recorded.
+/// Sends recorded spans.
 pub(super) struct TraceService(Exporter);
 
 #[async_trait]
 impl Work for TraceService {
-    /// Outlives the shutdown signal: what is under way is recorded to its end, and sent before the process ends.
+    /// Outlives the shutdown signal: work under way is recorded to its end, and sent before the process ends.
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.0.run().await;
     }
 }
 
-/// The service, unless nothing is traced. From now on spans are recorded.
+/// Starts recording spans and returns the service that sends them, unless tracing is off.
 ///
 /// # Errors
-/// When the collector's authority cannot be used.
+/// The collector's CA file cannot be used.
 pub(super) fn service(config: &Config) -> Result<Option<Task<TraceService>>, StartError> {
     let Some(options) = config.traces.clone() else { return Ok(None) };
     let target = Target::new("traces", options.url.clone(), options.ca_file.clone());

@@ -1,4 +1,4 @@
-//! Spans as OTLP has them, in protobuf.
+//! Encodes spans for OTLP, in protobuf.
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
@@ -10,10 +10,10 @@ use prost::Message as _;
 use super::span::{Kind, Span, Value};
 use crate::ids::TraceContext;
 
-/// Sampled, as in a `traceparent`.
+/// The flag for sampled, as in a `traceparent`.
 const SAMPLED: u32 = 1;
 
-/// Who sends them: the same in every request.
+/// Returns the sender of the spans, which is the same in every request.
 pub(super) fn resource(service: &str, instance: &str) -> Resource {
     let text = |key: &str, text: &str| attribute(key, Any::StringValue(text.to_owned()));
     let attributes = vec![
@@ -24,7 +24,7 @@ pub(super) fn resource(service: &str, instance: &str) -> Resource {
     Resource { attributes, ..Resource::default() }
 }
 
-/// The body of one request to the collector.
+/// Returns the body of one request to the collector.
 pub(super) fn request(resource: &Resource, spans: &[Box<Span>]) -> Vec<u8> {
     let scope = InstrumentationScope { name: "chroma-edge".to_owned(), ..InstrumentationScope::default() };
     let scope_spans = proto::ScopeSpans {

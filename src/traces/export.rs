@@ -1,6 +1,7 @@
-//! Sends spans to the collector: many in one request, a few times if it is not taken, then no more.
+//! Sends spans to the collector: many in one request, which is repeated a few times if it is not accepted.
 //!
-//! Nobody waits for it. Whatever the collector does, spans beyond the queue are dropped, and so is what is not taken in time.
+//! Nothing waits for the exporter. Whatever the collector does, spans that do not fit into the queue are dropped, and
+//! so are those that the collector does not accept in time.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,39 +20,40 @@ use crate::instance::{Target, TargetUrl, UpstreamHeaders};
 use crate::lasting::Lasting;
 use crate::metrics::{self, SpanDrop};
 
-/// Spans in one request.
+/// The most spans in one request.
 const BATCH: usize = 512;
 /// How long the first span of a request waits for others.
 const DELAY: Duration = Duration::from_secs(1);
-/// The pauses before a request is sent again; after the last one its spans are dropped.
+/// The pauses before a request is repeated. If the last repetition fails, its spans are dropped.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 
-/// Where spans go, and which. A field has its key's name under `traces`, but `url`: `endpoint`.
+/// Where spans are sent, and which ones. Each field is named like its key under `traces`, except `url`, whose key is
+/// `endpoint`.
 #[derive(Clone, Debug)]
 pub struct TraceOptions {
     pub url: TargetUrl,
-    /// The certificate authority of an `https://` address, when it is not one the system trusts.
+    /// The certificate authority of an `https://` address, unless the system trusts it.
     pub ca_file: Option<PathBuf>,
-    /// How many of the traces that begin here are recorded, of 1.
+    /// The share of the traces that begin here to record, from 0 to 1.
     pub sample_ratio: f64,
-    /// Sent with every request, such as a token. Sensitive.
+    /// Headers of every request, such as a token. Sensitive.
     pub headers: UpstreamHeaders,
-    /// One request to the collector: connection, request and answer.
+    /// The limit of one request to the collector: connection, request and answer.
     pub timeout: Duration,
-    /// Spans that wait to be sent.
+    /// The most spans that may wait to be sent.
     pub queue: usize,
-    /// What the edge is called in the traces.
+    /// The name of the edge in the traces.
     pub service_name: String,
 }
 
-/// What the exporter is sent.
+/// A message to the exporter.
 pub(super) enum Message {
     Ended(Box<Span>),
-    /// Send what has come so far, and say so.
+    /// Send everything received so far, then confirm.
     Flush(oneshot::Sender<()>),
 }
 
-/// Sends the spans. It owns the queue's other end.
+/// Sends the spans. Owns the receiving end of the queue.
 pub struct Exporter {
     queue: mpsc::Receiver<Message>,
     target: Target,
@@ -60,9 +62,9 @@ pub struct Exporter {
     failing: Lasting,
 }
 
-/// Why a request was not taken.
+/// Why the collector did not accept a request.
 enum Refusal {
-    /// It may be taken later.
+    /// A later attempt may succeed.
     ForNow(String),
     ForGood(String),
 }
@@ -73,19 +75,19 @@ impl Exporter {
         Exporter { queue, target, options, resource, failing: Lasting::new() }
     }
 
-    /// Sends what ends, until the process ends.
+    /// Sends ended spans, until the process ends.
     pub async fn run(mut self) {
         while let Some(first) = self.queue.recv().await {
             let (spans, flushed) = self.gather(first).await;
             if !spans.is_empty() {
                 self.deliver(&spans).await;
             }
-            // Whoever asked may have stopped waiting.
+            // The caller of `flush` may have stopped waiting.
             flushed.map(|flushed| flushed.send(()));
         }
     }
 
-    /// What goes into one request with this message.
+    /// Collects the spans for one request, beginning with this message.
     async fn gather(&mut self, first: Message) -> (Vec<Box<Span>>, Option<oneshot::Sender<()>>) {
         let until = clock::runtime_now() + DELAY;
         let (mut spans, mut next) = (Vec::new(), Some(first));
@@ -121,7 +123,7 @@ impl Exporter {
                 Refusal::ForNow(reason) => (pauses.next(), reason),
                 Refusal::ForGood(reason) => (None, reason),
             };
-            // Once, then once a minute.
+            // At first, then once a minute.
             if let Some(times) = self.failing.seen(clock::now()).times() {
                 tracing::warn!(
                     reason,
@@ -144,7 +146,7 @@ impl Exporter {
         headers.extend(self.options.headers.iter().cloned());
         match self.target.post(headers, body, self.options.timeout).await {
             Ok(200..=299) => Ok(()),
-            // As OTLP has it: these may be sent again.
+            // OTLP allows these to be sent again.
             Ok(status @ (429 | 502 | 503 | 504)) => Err(Refusal::ForNow(format!("it answered {status}"))),
             Ok(status) => Err(Refusal::ForGood(format!("it answered {status}"))),
             Err(reason) => Err(Refusal::ForNow(reason)),

@@ -1,8 +1,8 @@
 //! Distributed traces: which requests are recorded, and how their spans get to a collector (OpenTelemetry, OTLP).
 //!
-//! Off unless the configuration names a collector; then [`tracer`] is `None`, and nothing else of this room is reached. It
-//! holds nobody up: a finished span is put into a bounded queue, or dropped and counted. What the spans are about is decided
-//! where they begin and end.
+//! Tracing is off unless the configuration names a collector: [`tracer`] is then `None`, and nothing else in this room
+//! runs. Tracing blocks nothing: a finished span goes into a bounded queue, or is dropped and counted. The code that
+//! begins and ends a span decides what it describes.
 
 mod encode;
 mod export;
@@ -24,36 +24,36 @@ pub use self::span::{Key, Kind, Span, Value};
 use crate::ids::{Sampling, TraceContext};
 use crate::metrics::{self, SpanDrop};
 
-/// The header that says in which trace a request is.
+/// The header that places a request in a trace.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// One for the process, as its metrics are.
+/// One per process, like the metrics.
 static TRACER: OnceLock<Tracer> = OnceLock::new();
 
-/// Who records spans, if anybody does.
+/// Returns the tracer, if tracing is on.
 pub fn tracer() -> Option<&'static Tracer> {
     TRACER.get()
 }
 
-/// Turns tracing on for this process. Returned: what sends the spans, to be run.
+/// Turns tracing on for this process. Returns the exporter, which sends the spans and has to be run.
 #[must_use = "no span is sent before it runs"]
 pub fn start(options: TraceOptions, target: crate::instance::Target) -> Exporter {
     metrics::begin_spans();
     let (tracer, queue) = Tracer::new(options.sample_ratio, options.queue);
-    // A second one of the same process would find the first.
+    // A second call in the same process keeps the first tracer.
     let _ = TRACER.set(tracer);
     Exporter::new(queue, target, options)
 }
 
-/// What is traced of one client's request. Empty while tracing is off.
+/// The trace of one client's request. Empty while tracing is off.
 #[derive(Debug, Default)]
 pub struct RequestTrace {
-    /// What is done for the request belongs under it: its own span or, if it is not recorded, its client's.
+    /// The parent of everything done for the request: its own span or, if that is not recorded, its client's.
     pub context: Option<TraceContext>,
     pub span: Option<Box<Span>>,
 }
 
-/// Decides what is recorded, and takes what has ended.
+/// Decides what is recorded, and accepts ended spans.
 #[derive(Debug)]
 pub struct Tracer {
     sampler: Sampler,
@@ -66,8 +66,8 @@ impl Tracer {
         (Tracer { sampler: Sampler::new(ratio), queue }, ended)
     }
 
-    /// A client's request that came at `began`. Whoever began its trace decides whether it is recorded; a trace that begins
-    /// here is recorded with the configured probability.
+    /// Begins the trace of a client's request that arrived at `began`. If the client has begun a trace, its sampling
+    /// decision applies; a trace that begins here is recorded with the configured probability.
     pub fn request(&self, headers: &HeaderMap, began: Instant) -> RequestTrace {
         let parent = parent(headers);
         let trace = match parent {
@@ -85,7 +85,7 @@ impl Tracer {
         RequestTrace { context: Some(context), span: Some(Box::new(span)) }
     }
 
-    /// A span under `parent`, unless that trace is not recorded.
+    /// Begins a span under `parent`, unless that trace is not recorded.
     pub fn child(&self, parent: TraceContext, kind: Kind, name: &'static str, began: Instant) -> Option<Box<Span>> {
         if !parent.is_sampled() {
             return None;
@@ -94,8 +94,8 @@ impl Tracer {
         Some(Box::new(Span::new(context, Some(parent.span), kind, name, began)))
     }
 
-    /// A span that begins a trace of its own, for what is done later than the requests of these contexts, and for all of
-    /// them: it is linked to each that is recorded. `None`: none of them is.
+    /// Begins a span in a trace of its own, for work that is done later for all of these requests. The span is linked
+    /// to each request that is recorded. Returns `None` if none is.
     pub fn linked(
         &self,
         to: impl Iterator<Item = TraceContext>,
@@ -112,7 +112,7 @@ impl Tracer {
         Some(Box::new(span))
     }
 
-    /// The span has ended now. Never waits.
+    /// Ends the span. Never waits.
     pub fn end(&self, mut span: Box<Span>) {
         span.end();
         if self.queue.try_send(Message::Ended(span)).is_err() {
@@ -120,18 +120,18 @@ impl Tracer {
         }
     }
 
-    /// Spans that wait to be sent, and how many may.
+    /// Returns how many spans wait to be sent, and how many may.
     pub fn waiting(&self) -> (usize, usize) {
         let most = self.queue.max_capacity();
         (most - self.queue.capacity(), most)
     }
 
-    /// Returns when what has ended so far is sent, or after `longest`.
+    /// Waits until every span that has ended so far is sent, for at most `longest`.
     pub async fn flush(&self, longest: Duration) {
         let flushed = async {
             let (sent, done) = oneshot::channel();
             if self.queue.send(Message::Flush(sent)).await.is_ok() {
-                // The exporter may be ending with the process.
+                // The exporter may have ended with the process.
                 let _ = done.await;
             }
         };
@@ -139,10 +139,10 @@ impl Tracer {
     }
 }
 
-/// The context in the header, if there is one and it is valid.
+/// Returns the context in the header, if there is a valid one.
 fn parent(headers: &HeaderMap) -> Option<TraceContext> {
     let mut values = headers.get_all(TRACEPARENT).iter();
     let parent = values.next().and_then(|value| TraceContext::parse(value.to_str().ok()?));
-    // Of two, neither can be relied on.
+    // If there are two, neither is reliable.
     parent.filter(|_| values.next().is_none())
 }

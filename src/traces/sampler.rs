@@ -5,11 +5,11 @@ use std::hash::BuildHasher;
 use std::num::{NonZeroU64, NonZeroU128};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Ids need not be unguessable: a keyed hash of a counter is as good as random, and asks nobody.
+/// Ids may be guessable: a keyed hash of a counter is as good as random, and needs no source of randomness.
 #[derive(Debug)]
 pub(super) struct Sampler {
-    /// A trace is recorded if the upper 63 bits of its id's lower half are below it, as OpenTelemetry's `traceidratio` has
-    /// it: every service with the same ratio decides alike.
+    /// A trace is recorded if the upper 63 bits of its id's lower half are below this. OpenTelemetry's `traceidratio`
+    /// does the same, so every service with the same ratio makes the same decision.
     below: u64,
     count: AtomicU64,
     keys: [RandomState; 2],
@@ -22,7 +22,7 @@ impl Sampler {
         Sampler { below, count: AtomicU64::new(0), keys: [RandomState::new(), RandomState::new()] }
     }
 
-    /// The id of a new trace, if it is to be recorded.
+    /// Returns the id of a new trace, if it is to be recorded.
     pub fn begin(&self) -> Option<NonZeroU128> {
         if self.below == 0 {
             return None;
@@ -30,13 +30,13 @@ impl Sampler {
         Some(self.trace()).filter(|trace| ((trace.get() as u64) >> 1) < self.below)
     }
 
-    /// The id of a new trace.
+    /// Returns the id of a new trace.
     pub fn trace(&self) -> NonZeroU128 {
         let id = u128::from(self.number(0)) << 64 | u128::from(self.number(1));
         NonZeroU128::new(id).unwrap_or(NonZeroU128::MIN)
     }
 
-    /// The id of a new span.
+    /// Returns the id of a new span.
     pub fn span(&self) -> NonZeroU64 {
         NonZeroU64::new(self.number(0)).unwrap_or(NonZeroU64::MIN)
     }

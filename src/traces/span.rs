@@ -1,6 +1,7 @@
-//! One span: what was done, when, under which other one, and what there is to say of it.
+//! One span: what was done, when, under which parent, and its attributes.
 //!
-//! A span that is dropped without [`Tracer::end`](super::Tracer::end) is not sent: what it was about did not come to an end.
+//! A span that is dropped without [`Tracer::end`](super::Tracer::end) is not sent: the work that it describes did not
+//! finish.
 
 use std::borrow::Cow;
 use std::num::NonZeroU64;
@@ -9,21 +10,21 @@ use std::time::Instant;
 use crate::clock;
 use crate::ids::TraceContext;
 
-/// Links that one span may have; more are counted.
+/// The most links of one span; further links are only counted.
 const MOST_LINKS: usize = 128;
 
-/// What a span is, of the kinds that OpenTelemetry has.
+/// The kinds of spans, from OpenTelemetry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A request that came.
+    /// A request that was received.
     Server,
-    /// One that is sent.
+    /// A request that is sent.
     Client,
     Internal,
 }
 
-/// What is said of a span. `docs/tracing.md` lists them all: a test holds both together. None holds a client's content, name
-/// or secret.
+/// The key of an attribute. `docs/tracing.md` lists them all; a test compares the two. No attribute contains a client's
+/// content, name or secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Key {
     Attempt,
@@ -43,7 +44,7 @@ pub enum Key {
 }
 
 impl Key {
-    /// Every key, with what it means.
+    /// Every key, with its meaning.
     pub const ALL: [(Key, &str); 14] = [
         (Key::Attempt, "the number of a read's attempt, from 1"),
         (Key::Batch, "writes that became durable in the same commit"),
@@ -61,7 +62,7 @@ impl Key {
         (Key::Writes, "clients' writes that share the attempt"),
     ];
 
-    /// As it is sent.
+    /// Returns the key as it is sent.
     pub const fn as_str(self) -> &'static str {
         match self {
             Key::Attempt => "chroma_edge.attempt",
@@ -126,7 +127,7 @@ impl From<bool> for Value {
     }
 }
 
-/// What is recorded of one piece of work.
+/// The record of one piece of work.
 #[derive(Debug)]
 pub struct Span {
     pub(super) context: TraceContext,
@@ -166,33 +167,33 @@ impl Span {
         }
     }
 
-    /// Where it is, for what is done under it.
+    /// Returns the span's context, for spans under it.
     pub fn context(&self) -> TraceContext {
         self.context
     }
 
-    /// Whether it has no parent.
+    /// Returns whether the span has no parent.
     pub fn begins_its_trace(&self) -> bool {
         self.parent.is_none()
     }
 
-    /// Names it by what it turned out to be.
+    /// Renames the span, once it is known what it describes.
     pub fn rename(&mut self, name: &'static str) {
         self.name = name;
     }
 
-    /// Says something of it.
+    /// Adds an attribute.
     pub fn note(&mut self, key: Key, value: impl Into<Value>) {
         self.attributes.push((key, value.into()));
     }
 
-    /// It has failed, for this reason in one word.
+    /// Marks the span as failed, with the reason in one word.
     pub fn fail(&mut self, why: &'static str) {
         self.has_failed = true;
         self.note(Key::ErrorType, why);
     }
 
-    /// Says that it was done for this one too, if that is recorded.
+    /// Records that the work was done for this span as well, if that one is recorded.
     pub fn link(&mut self, to: TraceContext) {
         if !to.is_sampled() {
             return;

@@ -1,4 +1,4 @@
-//! Which requests are recorded and how they hang together; what becomes of spans that wait, and of those that are refused.
+//! Which requests are recorded and how their spans are connected, and what happens to spans that wait or are refused.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn what_is_refused_for_good_is_dropped_and_what_is_refused_for_now_is_sent
             tracer.flush(Duration::from_secs(30)).await;
         }
     };
-    // The second span is sent twice; more than these three posts would not be answered, and fewer not waited for.
+    // The second span is sent twice. A fourth post would get no answer, and with fewer than three the test would hang.
     tokio::join!(collector(listener, &[400, 503, 200]), taken);
     assert_eq!(tracer.waiting(), (0, 8));
     running.abort();

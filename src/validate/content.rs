@@ -1,7 +1,7 @@
-//! Records, exactly: what was sent, and what is shown.
+//! Records, compared exactly: those sent, and those shown.
 //!
 //! Decides when two records are the same: id, document, each value of the metadata with its type, uri, and every bit of
-//! the embedding. Their order is not compared.
+//! the embedding. The order of records is not compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-/// What a read must include for records to be whole.
+/// The fields that a read must include for complete records.
 pub const INCLUDED: [&str; 4] = ["embeddings", "documents", "metadatas", "uris"];
 
 /// A record.
@@ -38,7 +38,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The body of an add or upsert of these records.
+/// Builds the body of an add or upsert of these records.
 pub fn body(records: &[Record]) -> Value {
     let column = |of: fn(&Record) -> Value| records.iter().map(of).collect::<Vec<Value>>();
     json!({
@@ -59,7 +59,7 @@ struct Page {
     embeddings: Vec<Box<RawValue>>,
 }
 
-/// The records in the answer of a `get`; the error says what the answer is instead.
+/// Parses the records in the answer of a `get`; the error describes what the answer is instead.
 pub fn records(answer: &[u8]) -> Result<Vec<Record>, String> {
     let page: Page = serde_json::from_slice(answer).map_err(|error| format!("what are no records: {error}"))?;
     let lengths = [page.documents.len(), page.metadatas.len(), page.uris.len(), page.embeddings.len()];
@@ -74,7 +74,7 @@ pub fn records(answer: &[u8]) -> Result<Vec<Record>, String> {
     page.ids.into_iter().zip(columns).map(whole).collect()
 }
 
-/// By way of an `f64`, a float could be rounded twice.
+/// Parses floats directly: through an `f64`, a float could be rounded twice.
 fn floats(array: &str) -> Option<Vec<f32>> {
     let inner = array.trim().strip_prefix('[')?.strip_suffix(']')?.trim();
     if inner.is_empty() {
@@ -83,7 +83,7 @@ fn floats(array: &str) -> Option<Vec<f32>> {
     inner.split(',').map(|text| text.trim().parse().ok()).collect()
 }
 
-/// Everything in which `found` differs from `expected`.
+/// Lists everything in which `found` differs from `expected`.
 pub fn differences(place: &str, expected: &[Record], found: &[Record]) -> Vec<Difference> {
     let by_id = |records: &'_ [Record]| -> BTreeMap<String, Record> {
         records.iter().map(|one| (one.id.clone(), one.clone())).collect()
@@ -130,7 +130,7 @@ fn differing(list: &mut Vec<Difference>, place: &str, wanted: &Record, there: &R
     }
 }
 
-/// Both as JSON; what is not there is null.
+/// Adds a difference of two JSON values; a missing value is null.
 fn push(list: &mut Vec<Difference>, place: &str, expected: &Value, found: &Value) {
     if expected != found {
         list.push(Difference { place: place.to_owned(), expected: expected.to_string(), found: found.to_string() });

@@ -1,6 +1,6 @@
-//! What the address leads to: an edge that serves, one that stands by, something else, or nothing.
+//! What the address leads to: an active edge, a standby, something else, or nothing.
 //!
-//! Decides whether there is any point in going on, from `/health` and `/status` alone.
+//! Decides whether the run can go on, from `/health` and `/status` alone.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::{CallError, Wire};
 
-/// An edge's pages answer at once, or something is wrong.
+/// The limit for an edge's page; a healthy edge answers at once.
 const PAGE: Duration = Duration::from_secs(10);
 
 /// An instance, as `/status` shows it.
@@ -37,30 +37,30 @@ impl Instance {
         })
     }
 
-    /// Which one it is, and its state.
+    /// Describes the instance and its state.
     pub fn describe(&self) -> String {
         let role = if self.role == self.name { String::new() } else { format!("{}, ", self.role) };
         format!("{} ({role}{}) is {}", self.name, self.url, self.state)
     }
 }
 
-/// What is there.
+/// What was found at the address.
 #[derive(Clone, Debug)]
 pub enum Endpoint {
-    /// An edge that serves; `status` is its page.
+    /// An active edge; `status` is its page.
     Active {
         instances: Vec<Instance>,
         status: Value,
     },
-    /// An edge that serves nobody, and why.
+    /// An edge that does not serve, and why.
     Standby(String),
-    /// Something that answers and is no edge.
+    /// A server that answers but is not an edge.
     NotAnEdge(String),
     Unreachable(String),
 }
 
 impl Endpoint {
-    /// Asks.
+    /// Asks the server at the address.
     pub fn ask(wire: &Wire) -> Endpoint {
         let answer = match wire.hurried(PAGE).get("/status") {
             Ok(answer) => answer,
@@ -93,7 +93,7 @@ impl Endpoint {
         }
     }
 
-    /// Why nothing can be checked, if so.
+    /// Returns why nothing can be checked, if so.
     pub fn obstacle(&self) -> Option<&str> {
         match self {
             Endpoint::Active { .. } => None,

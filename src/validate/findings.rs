@@ -1,6 +1,6 @@
-//! What a check has found: whether it passed, why not, and the figures that go with it.
+//! The findings of a check: whether it passed, why not, and its figures.
 //!
-//! Decides what makes a check fail (one failure or one difference) and how many differences are kept to be shown.
+//! Decides what makes a check fail (one failure or one difference) and how many differences are kept for display.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde::{Serialize, Serializer};
 use super::client::CallError;
 use super::content::Difference;
 
-/// Differences that are shown; the rest is counted.
+/// The most differences to show; the rest are only counted.
 pub const SHOWN: usize = 20;
 
-/// Why a check could not go on.
+/// Why a check could not continue.
 #[derive(Clone, Debug)]
 pub struct Stop(pub String);
 
@@ -29,7 +29,7 @@ impl From<String> for Stop {
     }
 }
 
-/// What a check has found so far.
+/// The findings of a check so far.
 #[derive(Debug, Default)]
 pub struct Findings {
     failures: Vec<String>,
@@ -39,7 +39,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// The check fails, for this reason, which is told once.
+    /// Makes the check fail for this reason, which is reported once.
     pub fn fail(&mut self, why: impl Into<String>) {
         let why = why.into();
         if !self.failures.contains(&why) {
@@ -47,46 +47,46 @@ impl Findings {
         }
     }
 
-    /// The check fails if this is not as expected.
+    /// Makes the check fail if `found` is not as expected.
     pub fn expect<T: PartialEq + fmt::Debug>(&mut self, what: &str, expected: &T, found: &T) {
         if expected != found {
             self.fail(format!("{what}: expected {expected:?}, found {found:?}"));
         }
     }
 
-    /// The check fails if there are any.
+    /// Makes the check fail if the list is not empty.
     pub fn differ(&mut self, list: Vec<Difference>) {
         self.differences.total += list.len();
         let room = SHOWN.saturating_sub(self.differences.shown.len());
         self.differences.shown.extend(list.into_iter().take(room));
     }
 
-    /// A fact for the report.
+    /// Adds a fact to the report.
     pub fn figure(&mut self, name: &'static str, value: impl fmt::Display) {
         self.figures.0.push((name, Figure::Fact(value.to_string())));
     }
 
-    /// A number for the report.
+    /// Adds a number to the report.
     pub fn count(&mut self, name: &'static str, number: usize) {
         self.figures.0.push((name, Figure::Count(number)));
     }
 
-    /// A span of time for the report.
+    /// Adds a duration to the report.
     pub fn time(&mut self, name: &'static str, span: Duration) {
         self.figures.0.push((name, Figure::Time(span)));
     }
 
-    /// Something that an operator should read, and that is no failure.
+    /// Adds a remark for the operator that is not a failure.
     pub fn note(&mut self, what: impl Into<String>) {
         self.notes.push(what.into());
     }
 
-    /// Whether nothing has failed so far.
+    /// Returns whether nothing has failed so far.
     pub fn is_clean(&self) -> bool {
         self.failures.is_empty() && self.differences.total == 0
     }
 
-    /// The outcome of the check of this name, which took so long.
+    /// Concludes the check of this name, which took `took`.
     pub fn conclude(self, check: &'static str, took: Duration) -> Outcome {
         let verdict = if self.is_clean() { Verdict::Passed } else { Verdict::Failed };
         let Findings { failures, differences, figures, notes } = self;
@@ -94,7 +94,7 @@ impl Findings {
     }
 }
 
-/// What was measured, in the order in which it was.
+/// The measurements, in order.
 #[derive(Clone, Debug, Default)]
 pub struct Figures(Vec<(&'static str, Figure)>);
 
@@ -119,7 +119,7 @@ impl fmt::Display for Figures {
     }
 }
 
-/// A map; a span of time is a number of seconds.
+/// As a map; durations are numbers of seconds.
 impl Serialize for Figures {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde_json::{Value, json};
@@ -134,13 +134,13 @@ impl Serialize for Figures {
     }
 }
 
-/// How a check went.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Passed,
     Failed,
-    /// It could not even begin, for the reason among its failures.
+    /// It could not begin; its failures contain the reason.
     Skipped,
 }
 
@@ -154,7 +154,7 @@ impl Verdict {
     }
 }
 
-/// Places where content is not as it should be.
+/// Places where content is not as expected.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Differences {
     pub total: usize,
@@ -162,7 +162,7 @@ pub struct Differences {
     pub shown: Vec<Difference>,
 }
 
-/// A check that is over.
+/// A finished check.
 #[derive(Clone, Debug, Serialize)]
 pub struct Outcome {
     pub check: &'static str,
@@ -175,13 +175,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// It failed after all, for these reasons too.
+    /// Turns the outcome into a failure, with these additional reasons.
     pub fn fail(&mut self, why: Vec<String>) {
         self.verdict = Verdict::Failed;
         self.failures.extend(why);
     }
 
-    /// A check that could not begin.
+    /// Returns the outcome of a check that could not begin.
     pub fn skipped(check: &'static str, why: &str) -> Outcome {
         let findings = Findings { failures: vec![why.to_owned()], ..Findings::default() };
         Outcome { verdict: Verdict::Skipped, ..findings.conclude(check, Duration::ZERO) }

@@ -1,6 +1,6 @@
-//! Ctrl-C, or SIGTERM: the run ends at once and says what it leaves.
+//! Ctrl-C or SIGTERM: the run ends at once and lists what it leaves behind.
 //!
-//! Nothing is removed then: an operator who interrupts may have a reason to look.
+//! Nothing is removed: an operator who interrupts a run may want to inspect it.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::Ledger;
 
-/// The exit code of a run that was interrupted: 128 and SIGINT, as shells have it.
+/// The exit code of an interrupted run: 128 plus SIGINT, the convention of shells.
 const INTERRUPTED: i32 = 130;
 
-/// From now on, for the rest of the process. `reminder` is what the operator has to do then.
+/// Watches for signals for the rest of the process. `reminder` tells the operator what is left to do.
 pub fn watch(ledger: &Arc<Ledger>, reminder: Option<String>) {
     let ledger = Arc::clone(ledger);
-    // Without the thread or its runtime a signal ends the process as ever, only without a word.
+    // Without the thread or its runtime, a signal ends the process as usual, but without the list.
     #[allow(clippy::disallowed_methods, reason = "one thread: it ends with the process")]
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,8 +1,8 @@
-//! `chroma-edge validate`: a check of a live deployment that any operator can run, and a guided outage.
+//! `chroma-edge validate`: a check of a live deployment for operators, and a guided outage.
 //!
-//! Decides the course of a run: what the address leads to, the checks in their order, what is left, the report. It is a
-//! client like any other and knows nothing of the edge's code; what it writes is its own ([`client`]), and what each
-//! check proves is the check's ([`checks`]). See docs/validate.md.
+//! Decides the course of a run: what the address leads to, the order of the checks, what is left behind, the report. It
+//! is a client like any other and does not use the edge's code. It writes only to its own collections ([`client`]), and
+//! each check decides what it proves ([`checks`]). See docs/validate.md.
 
 mod checks;
 mod client;
@@ -34,10 +34,11 @@ use self::report::Left;
 use self::run::{Patience, Run};
 use crate::clock::{self, Timestamp};
 
-/// The limit of one call: longer than an edge with its defaults waits for a hung instance and then tries another.
+/// The limit of one call. Longer than an edge with default settings waits for a hung instance and then tries another
+/// one.
 const CALL: Duration = Duration::from_secs(45);
 
-/// A run that is over, and the file that waits for its report.
+/// A finished run, and the open file for its report.
 #[derive(Debug)]
 pub struct Ended {
     pub report: Report,
@@ -45,14 +46,14 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Writes the report where it was asked for. The error says why it is not there: what the report says must have
-    /// been shown before, or what is left would never be named.
+    /// Writes the report to the requested file. The error states why it was not written. The report must have been
+    /// printed before, or the collections left behind would never be named.
     pub fn write(self) -> Result<(), String> {
         self.file.map_or(Ok(()), |file| file.write(&self.report))
     }
 }
 
-/// Runs what was asked for. The error is a mistake in what was asked, found before anything was written.
+/// Runs the task. The error is a mistake in the options, found before anything was written.
 pub fn validate(options: &Options) -> Result<Ended, String> {
     let file = options.output.as_ref().map(ReportFile::open).transpose()?;
     let (begun, started_at) = (clock::now(), Timestamp::now());
@@ -96,7 +97,7 @@ pub fn validate(options: &Options) -> Result<Ended, String> {
     Ok(Ended { report, file })
 }
 
-/// An outage outlives the run that was interrupted.
+/// Reminds the operator to resume an instance: its outage outlasts an interrupted run.
 fn reminder(task: &Task) -> Option<String> {
     match task {
         Task::Checks(_) => None,
@@ -121,7 +122,7 @@ fn carry_out(run: &Run, task: &Task) -> Result<Vec<Outcome>, String> {
     }
 }
 
-/// Health fails for that reason, and nothing else can begin.
+/// Reports the reason as a failure of `health`; everything else is skipped.
 fn nothing_to_check(task: &Task, why: &str) -> Vec<Outcome> {
     let Task::Checks(checks) = task else { return vec![Outcome::skipped(guided::NAME, why)] };
     let outcome = |check: &Check| {
@@ -135,7 +136,8 @@ fn nothing_to_check(task: &Task, why: &str) -> Vec<Outcome> {
     checks.iter().map(outcome).collect()
 }
 
-/// What other runs have left, by the names in the list of collections. A list that cannot be read is not why a run fails.
+/// Finds what other runs left behind, by the names in the list of collections. An unreadable list does not make the run
+/// fail.
 fn others(run: &Run) -> Vec<Left> {
     let listed = checks::listed(run).unwrap_or_default();
     let left = |name: String| Left { remove: run.edge.ledger().removal_of(&name), collection: name };

@@ -1,4 +1,4 @@
-//! What the operator asked for, checked: every mistake is found before anything is sent.
+//! The operator's options, validated: every mistake is found before anything is sent.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use super::checks::{self, Check};
 use super::client::BaseUrl;
 use super::run::DirectAddress;
 
-/// No span of time is longer.
+/// The longest duration of any option.
 const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// What a report file is.
+/// The format of a report file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Text,
     Json,
 }
 
-/// Where the report is to go, besides standard output.
+/// Where to write the report, besides standard output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
     pub path: PathBuf,
     pub format: Format,
 }
 
-/// The words of the command line.
+/// The arguments of the command line.
 #[derive(Clone, Debug, Default)]
 pub struct Words {
     pub url: String,
@@ -40,18 +40,18 @@ pub struct Words {
     pub wait: Duration,
 }
 
-/// What is to be done.
+/// What to do.
 #[derive(Clone)]
 pub enum Task {
     Checks(Vec<Check>),
-    /// Through an outage of this instance: `primary`, `replica`, or a name.
+    /// Guide an operator through an outage of this instance: `primary`, `replica`, or a name.
     Guided {
         instance: String,
         wait: Duration,
     },
 }
 
-/// What was asked for, understood.
+/// The parsed options.
 #[derive(Clone)]
 pub struct Options {
     pub url: BaseUrl,
@@ -61,13 +61,13 @@ pub struct Options {
     pub instances: Vec<DirectAddress>,
     pub output: Option<Output>,
     pub limit: Duration,
-    /// How long instances may take to become equal, and marks to become visible, in all of one check.
+    /// How long, in one check as a whole, instances may take to become equal, and marks to become visible.
     pub patience: Duration,
     pub task: Task,
 }
 
 impl Options {
-    /// Understands the words; the error is what an operator should read.
+    /// Parses the arguments; the error is meant for the operator.
     pub fn from_words(words: Words) -> Result<Options, String> {
         let names: Vec<String> = list(&words.only);
         let chosen = checks::named(&names)
@@ -99,7 +99,7 @@ impl Options {
     }
 }
 
-/// What a header can hold. The token itself is not repeated.
+/// Accepts only what a header can contain. The error does not repeat the token.
 fn token(token: String) -> Result<String, String> {
     if token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Ok(token);
@@ -107,7 +107,7 @@ fn token(token: String) -> Result<String, String> {
     Err("a token has visible ASCII characters only, and no blanks: see --token, or CHROMA_EDGE_TOKEN".to_owned())
 }
 
-/// Values that may be repeated, or stand in one with commas.
+/// Splits values, which may be repeated or separated by commas.
 fn list(values: &[String]) -> Vec<String> {
     values
         .iter()
@@ -118,7 +118,7 @@ fn list(values: &[String]) -> Vec<String> {
         .collect()
 }
 
-/// One for each instance, and no two the same: an instance compared with itself is equal to it.
+/// Parses one address per instance. All must differ: an instance compared with itself would be equal.
 fn addresses(values: &[String]) -> Result<Vec<DirectAddress>, String> {
     let all: Vec<DirectAddress> = list(values).iter().map(|one| direct(one)).collect::<Result<_, _>>()?;
     for (n, one) in all.iter().enumerate() {
@@ -148,7 +148,7 @@ fn output(path: PathBuf) -> Result<Output, String> {
     Ok(Output { path, format })
 }
 
-/// Every check, one a line.
+/// Lists every check, one per line.
 pub fn described() -> String {
     checks::ALL.iter().map(|check| format!("  {:<14}{}\n", check.name, check.shows)).collect()
 }

@@ -1,6 +1,6 @@
-//! The report's file: opened before anything is done, written when the table has been printed.
+//! The report's file: opened before anything else, written after the table has been printed.
 //!
-//! Decides that neither opening nor writing waits without an end for a reader who does not come.
+//! Decides that neither opening nor writing waits indefinitely for a missing reader.
 
 use std::fs::File;
 use std::io::{ErrorKind, Seek, Write};
@@ -15,12 +15,12 @@ use super::options::{Format, Output};
 use super::report::Report;
 use crate::clock;
 
-/// How long a reader of a pipe may leave the report lying.
+/// How long the reader of a pipe may leave the report unread.
 const READER: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 const NONBLOCK: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
-/// A file that is open, and still as it was.
+/// A file that is open and still unchanged.
 #[derive(Debug)]
 pub struct ReportFile {
     file: File,
@@ -29,7 +29,7 @@ pub struct ReportFile {
 }
 
 impl ReportFile {
-    /// Opens it. A pipe that nobody reads is an error: to wait for a reader could be to wait for ever.
+    /// Opens the file. A pipe without a reader is an error: waiting for a reader could take forever.
     pub fn open(output: &Output) -> Result<ReportFile, String> {
         let path = output.path.clone();
         let mut options = File::options();
@@ -43,7 +43,7 @@ impl ReportFile {
         }
     }
 
-    /// Replaces what was there.
+    /// Replaces the file's content.
     pub fn write(mut self, report: &Report) -> Result<(), String> {
         let text = match self.format {
             Format::Text => report.text(),
@@ -54,7 +54,7 @@ impl ReportFile {
     }
 
     fn replace(&mut self, mut rest: &[u8]) -> std::io::Result<()> {
-        // What is no file of a disk, as /dev/stdout, has no length.
+        // Anything but a regular file, such as /dev/stdout, has no length.
         if self.file.metadata()?.is_file() {
             self.file.set_len(0)?;
             self.file.rewind()?;
@@ -65,7 +65,7 @@ impl ReportFile {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(taken) => rest = &rest[taken..],
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // A pipe that is full: there is nothing to await but its reader.
+                // The pipe is full: there is nothing to await but its reader.
                 Err(error) if error.kind() == ErrorKind::WouldBlock && begun.elapsed() < READER => {
                     std::thread::sleep(LOOK);
                 }

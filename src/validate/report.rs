@@ -1,6 +1,6 @@
-//! The report: a table for people, JSON for programs, the same facts in both.
+//! The report: a table for people and JSON for programs, with the same facts.
 //!
-//! Decides the layout. Nothing secret gets here: no token, no header.
+//! Decides the layout. It contains no secrets: no token, no header.
 
 use std::fmt::Write;
 
@@ -8,14 +8,14 @@ use serde::Serialize;
 
 use super::findings::{Outcome, SHOWN, Verdict};
 
-/// A collection that is still there, and how to remove it.
+/// A collection that still exists, and how to remove it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Left {
     pub collection: String,
     pub remove: String,
 }
 
-/// A run that is over.
+/// The report of a finished run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     pub url: String,
@@ -26,24 +26,24 @@ pub struct Report {
     pub seconds: f64,
     pub passed: bool,
     pub checks: Vec<Outcome>,
-    /// Of this run: what failed is kept to be looked at.
+    /// Of this run: the collections of failed checks are kept for inspection.
     pub left_behind: Vec<Left>,
-    /// Of other runs; this one has not touched them.
+    /// Of other runs; this run has not touched them.
     pub left_by_other_runs: Vec<Left>,
-    /// What the removals need of the operator.
+    /// What the operator must do before the removals work.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removals_need: Option<String>,
 }
 
 impl Report {
-    /// As JSON, with a line's end.
+    /// Formats the report as JSON, with a newline at the end.
     pub fn json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
         text.push('\n');
         text
     }
 
-    /// As a table, then whatever failed, then what is left.
+    /// Formats the report as a table, followed by the failures and by what is left behind.
     pub fn text(&self) -> String {
         let mut text = format!("chroma-edge validate {}: {} (run {})\n\n", self.version, self.url, self.run);
         // Writing to a String cannot fail.
@@ -88,7 +88,7 @@ impl Report {
         self.skipped(text);
     }
 
-    /// They have one reason.
+    /// Lists the skipped checks; all of them have the same reason.
     fn skipped(&self, text: &mut String) {
         let skipped: Vec<&Outcome> = self.checks.iter().filter(|one| one.verdict == Verdict::Skipped).collect();
         let names: Vec<&str> = skipped.iter().map(|one| one.check).collect();

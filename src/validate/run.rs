@@ -1,6 +1,6 @@
-//! One run against a deployment: its id, its ways to look at the instances, and what the checks share.
+//! One run against a deployment: its id, its ways to read the instances, and what the checks share.
 //!
-//! Decides which instance is read directly, and how long something may take to become true.
+//! Decides which instance is read directly, and how long a condition may take to become true.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -12,24 +12,24 @@ use super::endpoint::Instance;
 use super::findings::Stop;
 use crate::clock;
 
-/// The patience while an instance is down: nothing will be whole, however long one waits.
+/// The patience while an instance is down: no wait makes everything whole.
 const NO_PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 
-/// What a check works with.
+/// The context of a check.
 #[derive(Debug)]
 pub struct Run {
     pub id: RunId,
     pub edge: Deployment,
     pub instances: Vec<Instance>,
-    /// `/status`, as it was at the beginning.
+    /// `/status` at the beginning of the run.
     pub status: Value,
-    /// Each instance, in the configured order.
+    /// One view per instance, in the configured order.
     pub views: Vec<View>,
     pub patience: Patience,
 }
 
-/// What is left of the time that one check may spend on waiting.
+/// The time that one check may still spend on waiting.
 #[derive(Debug)]
 pub struct Patience {
     of_a_check: Duration,
@@ -37,18 +37,18 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// With these instances, and as much as was asked for.
+    /// Creates the patience for these instances, at most as much as requested.
     pub fn with(instances: &[Instance], asked: Duration) -> Patience {
         let of_a_check = if instances.iter().all(|one| one.healthy) { asked } else { asked.min(NO_PATIENCE) };
         Patience { of_a_check, left: Mutex::new(of_a_check) }
     }
 
-    /// All of a check's again.
+    /// Restores the full time of a check.
     pub fn renew(&self) {
         self.set(self.of_a_check);
     }
 
-    /// As much as this.
+    /// Sets the remaining time.
     pub fn set(&self, patience: Duration) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner) = patience;
     }
@@ -63,15 +63,15 @@ impl Patience {
     }
 }
 
-/// An instance's own address, as given by the operator.
+/// An instance's own address, given by the operator.
 #[derive(Clone, Debug)]
 pub struct DirectAddress {
     pub name: String,
     pub url: BaseUrl,
 }
 
-/// A way to each instance: its own address where the operator gave one, else through the edge. An address for an
-/// instance that the deployment does not have is an error that names those it has, and so is the address of an edge.
+/// Returns a view of each instance: at its own address if the operator gave one, otherwise through the edge. An address
+/// for an unknown instance is an error that lists the known ones. The address of an edge is an error, too.
 pub fn views(
     edge: &Deployment,
     place: &DatabasePath,
@@ -93,7 +93,7 @@ pub fn views(
     instances.iter().map(view).collect()
 }
 
-/// The edge would agree with itself about everything.
+/// Rejects the address of an edge: an edge would agree with itself about everything.
 fn own_address(one: &DirectAddress, wire: Wire, place: &DatabasePath, edge: &Deployment) -> Result<View, String> {
     let view = View::direct(&one.name, wire, place.clone(), edge.wire());
     match view.is_an_edge() {
@@ -103,12 +103,12 @@ fn own_address(one: &DirectAddress, wire: Wire, place: &DatabasePath, edge: &Dep
 }
 
 impl Run {
-    /// A name for a collection of this check's.
+    /// Names a collection of this check.
     pub fn name(&self, check: &'static str, part: &str) -> OwnName {
         OwnName::new(&self.id, check, part)
     }
 
-    /// Asks until it is so, or the check's patience is at its end; the last answer is the result.
+    /// Repeats `ask` until it succeeds or the check's patience runs out; returns the last result.
     pub fn eventually<T, E>(&self, mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
         let begun = clock::now();
         let patience = self.patience.left().min(self.edge.wire().remaining());
@@ -118,12 +118,12 @@ impl Run {
                 self.patience.spend(begun.elapsed());
                 return result;
             }
-            // Another machine's state: there is nothing to await but its next answer.
+            // The state is on another machine: there is nothing to await but its next answer.
             std::thread::sleep(LOOK);
         }
     }
 
-    /// The one of this name on `/collection/mappings` that has this id.
+    /// Returns the mapping on `/collection/mappings` that has this id.
     pub fn mapping(&self, id: &str) -> Result<Option<Value>, Stop> {
         let page = self.edge.page("/collection/mappings")?;
         let Some(list) = page["mappings"].as_array() else {

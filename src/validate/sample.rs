@@ -1,4 +1,4 @@
-//! Records to write: always the same for the same number, and awkward where content gets lost most easily.
+//! Records to write: deterministic, with awkward values that are most easily lost.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use super::content::Record;
 
 pub const DIMENSION: u16 = 8;
 
-/// The n-th plain record of a group of documents.
+/// Returns the n-th plain record of a document group.
 pub fn chunk(group: &str, n: u16) -> Record {
     let metadata = [("document_id", json!(group)), ("chunk", json!(n)), ("even", json!(n.is_multiple_of(2)))];
     Record {
@@ -20,18 +20,18 @@ pub fn chunk(group: &str, n: u16) -> Record {
     }
 }
 
-/// The first `count` of a group.
+/// Returns the first `count` records of a group.
 pub fn chunks(group: &str, count: u16) -> Vec<Record> {
     (0..count).map(|n| chunk(group, n)).collect()
 }
 
-/// A vector that is another one for every number.
+/// Returns a different vector for every number.
 pub fn vector(n: u16) -> Vec<f32> {
     let tenth = |k: u16| f32::from((n * 7 + k * 13) % 101) / 10.0;
     (0..DIMENSION).map(|k| tenth(k) + if k == n % DIMENSION { 1.0 } else { 0.0 }).collect()
 }
 
-/// Metadata with every type that a record can have.
+/// Returns metadata with every type that a record can have.
 pub fn every_type() -> BTreeMap<String, Value> {
     let values = [
         ("text", json!("plain")),
@@ -47,7 +47,7 @@ pub fn every_type() -> BTreeMap<String, Value> {
     values.map(|(key, value)| (key.to_owned(), value)).into()
 }
 
-/// Records that differ in what they have, and hold what is easily rounded, trimmed or lost.
+/// Returns records with different fields, and with values that are easily rounded, trimmed or lost.
 pub fn awkward() -> Vec<Record> {
     let extremes = vec![-0.0, f32::MIN_POSITIVE, 1.0e-45, 1.0e18, 0.1, 1.0 / 3.0, -1.0e-7, 16_777_217.0];
     vec![

@@ -1,7 +1,7 @@
-//! Cross-origin requests: which pages of other origins may read what the edge answers, in browsers.
+//! Cross-origin requests: which pages of other origins may read the edge's answers in a browser.
 //!
-//! Closed unless origins are configured; then the edge alone decides, and an instance's own headers about it are removed.
-//! No credentials of the browser's own (cookies) are involved: tokens are ordinary request headers.
+//! Closed unless origins are configured. If they are, the edge alone decides, and an instance's own headers about
+//! origins are removed. No browser credentials (cookies) are involved: tokens are ordinary request headers.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -13,14 +13,14 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::reply::Reply;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
-/// What the clients of this repository and Chroma's own send.
+/// The headers that the clients of this repository and Chroma's own clients send.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, X-Chroma-Token, Transaction-ID, X-Transaction-ID, Idempotency-Key, X-Client-Session, \
      X-Session-ID, X-User-ID, X-Transaction-Priority, Last-Event-ID, Chroma-Edge-Consistency, Chroma-Edge-Instance",
 );
 const RESPONSE_HEADERS: HeaderValue =
     HeaderValue::from_static("Transaction-ID, Idempotent-Replayed, Retry-After, Chroma-Edge-Instance, Chroma-Trace-ID");
-/// How long a browser may cache a preflight's answer, in seconds.
+/// How long a browser may cache the answer to a preflight request, in seconds.
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// Every response header about origins.
@@ -44,7 +44,7 @@ pub enum Origins {
 }
 
 impl Origins {
-    /// The headers to add to the answer to a request with these headers, once those of [`Origins::replaced`] are removed.
+    /// Returns the headers to add to the answer to a request with these headers, after removing [`Origins::replaced`].
     pub fn answer(&self, request: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let Origins::These(_) = self else {
@@ -54,7 +54,7 @@ impl Origins {
             }
             return headers;
         };
-        // Also where nothing is allowed: a cache must not give one origin's answer to another.
+        // Set even if the origin is not allowed: a cache must not give one origin's answer to another.
         headers.insert(VARY, HeaderValue::from_static("Origin"));
         if let Some(origin) = request.get(ORIGIN).filter(|origin| self.allows(origin)) {
             headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -63,12 +63,13 @@ impl Origins {
         headers
     }
 
-    /// Headers of an instance's answer that the edge replaces.
+    /// Returns the headers of an instance's answer that the edge replaces.
     pub fn replaced(&self) -> &'static [HeaderName] {
         if *self == Origins::None { &[] } else { &CORS_HEADERS }
     }
 
-    /// The answer to a preflight request; `None` for every other request, and from an origin that is not allowed.
+    /// Returns the answer to a preflight request, or `None` for any other request and for an origin that is not
+    /// allowed.
     pub fn preflight(&self, method: &Method, request: &HeaderMap) -> Option<Reply> {
         let asks = method == Method::OPTIONS && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let origin = request.get(ORIGIN).filter(|origin| asks && self.allows(origin));

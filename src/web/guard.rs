@@ -1,7 +1,8 @@
-//! Whether a browser may have been made to send a request: by a page of another origin, or under a name that is not ours.
+//! Detects requests that a browser may have been made to send: by a page of another origin, or under a foreign host
+//! name.
 //!
-//! Pure. A page of another origin sends `Origin` with whatever it may not read, and a name that its owner has pointed at
-//! this edge (DNS rebinding) stands in `Host`. Who the client is, and what it may do, is not decided here.
+//! Pure. `Origin` and the Sec-Fetch headers reveal a page of another origin, and `Host` reveals a name that its owner
+//! has pointed at this edge (DNS rebinding). Who the client is, and what it may do, is decided elsewhere.
 
 use std::net::IpAddr;
 
@@ -15,15 +16,15 @@ use super::page::CLIENT_SCRIPT;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Names that nobody can register, so that no page of a stranger is ever served under one (RFC 6761, 6762, 8375; ICANN's
+/// Names that nobody can register, so that no stranger's page is ever served under one (RFC 6761, 6762, 8375; ICANN's
 /// `internal`; the suffix of a cluster's services).
 const PRIVATE_SUFFIXES: [&str; 8] =
     [".localhost", ".local", ".internal", ".svc", ".home.arpa", ".test", ".lan", ".localdomain"];
 
-/// Under which names the edge may be spoken to, besides addresses and private names.
+/// The host names under which the edge answers, besides addresses and private names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hosts {
-    /// A router in front of the edge chooses by name already.
+    /// A router in front of the edge already selects by name.
     Any,
     These(Vec<HostPattern>),
 }
@@ -36,7 +37,7 @@ pub enum HostPattern {
     Below(String),
 }
 
-/// Which requests are answered at all.
+/// Decides which requests are answered at all.
 #[derive(Clone, Copy, Debug)]
 pub struct Guard<'a> {
     hosts: &'a Hosts,
@@ -46,22 +47,22 @@ pub struct Guard<'a> {
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// It was sent to this name.
+    /// It was sent to this host name.
     Host(String),
-    /// A page of this origin sent it.
+    /// It was sent by a page of this origin.
     Origin(String),
 }
 
-/// How the request came: what a page's own origin begins with.
+/// How the request arrived, which determines how the origin of the edge's own pages begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// Perhaps a proxy in front of the edge speaks TLS.
+    /// A proxy in front of the edge may terminate TLS.
     Plain,
     Tls,
 }
 
 impl HostPattern {
-    /// `edge.example.com`, or `*.example.com`; `None` for anything else.
+    /// Parses `edge.example.com` or `*.example.com`. Returns `None` for anything else.
     pub fn parse(text: &str) -> Option<HostPattern> {
         let name = text.to_ascii_lowercase();
         let (below, rest) = match name.strip_prefix("*.") {
@@ -94,18 +95,18 @@ impl std::fmt::Display for HostPattern {
 }
 
 impl<'a> Guard<'a> {
-    /// Besides what needs no configuration, requests to these names and from these origins are answered.
+    /// Creates a guard that allows these names and origins, besides what needs no configuration.
     pub fn new(hosts: &'a Hosts, origins: &'a Origins) -> Guard<'a> {
         Guard { hosts, origins }
     }
 
-    /// Refuses what a page of another origin may have made a browser send.
+    /// Refuses requests that a page of another origin may have made a browser send.
     pub fn check(&self, method: &Method, uri: &Uri, headers: &HeaderMap, transport: Transport) -> Result<(), Denied> {
-        // Pingora has refused a request in which the two differ.
+        // Pingora refuses requests in which the two differ.
         let host = match (uri.authority(), headers.get(HOST)) {
             (Some(authority), _) => Some(authority.as_str().to_owned()),
             (None, Some(value)) => Some(String::from_utf8_lossy(value.as_bytes()).into_owned()),
-            // No browser leaves it out.
+            // Browsers always send it.
             (None, None) => None,
         };
         if let Some(host) = &host
@@ -113,7 +114,7 @@ impl<'a> Guard<'a> {
         {
             return Err(Denied::Host(shortened(host)));
         }
-        // It says the same to everybody, and pages of allowed origins load it by `<script>`, which sends no origin.
+        // The script is the same for everyone. Pages of allowed origins load it by `<script>`, which sends no origin.
         if uri.path() == CLIENT_SCRIPT && matches!(*method, Method::GET | Method::HEAD) {
             return Ok(());
         }
@@ -144,11 +145,11 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Whether the edge is spoken to under this name.
+    /// Returns whether the edge answers under this name.
     fn serves(&self, host: &str) -> bool {
         let Hosts::These(patterns) = self.hosts else { return true };
         let Ok(authority) = host.parse::<Authority>() else { return false };
-        // The edge of a name: `localhost.` is `localhost`.
+        // A trailing dot makes no difference: `localhost.` is `localhost`.
         let name = authority.host().to_ascii_lowercase();
         let name = name.strip_suffix('.').unwrap_or(&name);
         if name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok() {
@@ -160,22 +161,22 @@ impl<'a> Guard<'a> {
     }
 }
 
-/// Whether the origin is that of the edge's own pages, which the browser has loaded from this host.
+/// Returns whether the origin is that of the edge's own pages, which the browser has loaded from this host.
 fn is_own(origin: &[u8], host: &str, transport: Transport) -> bool {
     let Ok(origin) = std::str::from_utf8(origin) else { return false };
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
     let port = match (scheme, transport) {
         ("https", _) => ":443",
         ("http", Transport::Plain) => ":80",
-        // A page that came in clear may be anybody's.
+        // A page that was loaded without TLS may be anyone's.
         _ => return false,
     };
     let host = host.strip_suffix(port).unwrap_or(host);
     !authority.is_empty() && authority.eq_ignore_ascii_case(host)
 }
 
-/// What browsers say of a request that carries no origin: a page of another site loads it as an image, a script, a frame.
-/// To follow a link is allowed.
+/// Returns whether a request without an origin was made by a page of another site, which loads it as an image, a script
+/// or a frame. Following a link is allowed.
 fn comes_from_elsewhere(method: &Method, headers: &HeaderMap) -> bool {
     let is = |name: &HeaderName, values: &[&str]| {
         headers.get(name).is_some_and(|value| values.iter().any(|one| value.as_bytes() == one.as_bytes()))
@@ -184,7 +185,7 @@ fn comes_from_elsewhere(method: &Method, headers: &HeaderMap) -> bool {
     is(&FETCH_SITE, &["cross-site", "same-site"]) && !follows_link
 }
 
-/// As much as an error needs to repeat.
+/// Returns as much of the text as an error has to repeat.
 fn shortened(text: &str) -> String {
     text.chars().take(100).collect()
 }
@@ -199,7 +200,7 @@ mod tests {
         Hosts::These(names.iter().map(|name| HostPattern::parse(name).unwrap()).collect())
     }
 
-    /// It lives as long as the test.
+    /// Leaks its arguments, so that the guard can outlive them.
     fn guard(hosts: Hosts, origins: Origins) -> Guard<'static> {
         Guard::new(Box::leak(Box::new(hosts)), Box::leak(Box::new(origins)))
     }
@@ -291,7 +292,7 @@ mod tests {
         let twice = [("origin", "http://127.0.0.1:8000"), ("origin", "https://evil.example")];
         assert!(ask(&closed, host, &twice).is_err());
         assert_eq!(ask(&closed, host, &[]), Ok(()), "no browser");
-        // Behind a proxy that speaks TLS, on the ports that are left out.
+        // Behind a proxy that terminates TLS, on default ports that are left out.
         let named = guard(Hosts::Any, Origins::None);
         for (host, origin) in [("e.example", "https://e.example"), ("e.example:443", "https://e.example")] {
             assert_eq!(ask(&named, host, &[("origin", origin)]), Ok(()), "{host} {origin}");

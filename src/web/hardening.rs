@@ -1,11 +1,12 @@
-//! Headers by which browsers keep an answer from being run, framed, guessed at or kept. A page's own stand.
+//! Headers that keep browsers from running, framing, sniffing or caching an answer. Headers that a page sets itself
+//! stay.
 
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderMap, HeaderName, HeaderValue, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 
-/// Only what the edge itself serves may be loaded by a page of its own, and nobody may frame it.
+/// By default a page may load nothing and may not be framed, and only pages of the edge may load it.
 static PAGE_HEADERS: [(HeaderName, HeaderValue); 6] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
@@ -18,7 +19,7 @@ static PAGE_HEADERS: [(HeaderName, HeaderValue); 6] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
 ];
 
-/// Adds what the page does not say itself.
+/// Adds each header that the page does not set itself.
 pub fn harden(headers: &mut HeaderMap) {
     for (name, value) in &PAGE_HEADERS {
         if !headers.contains_key(name) {

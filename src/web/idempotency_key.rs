@@ -1,7 +1,7 @@
-//! The id that a client brings for its write, or repeats from an earlier answer: how it is read and compared.
+//! The id that a client sends with its write, or repeats from an earlier answer: how it is read and compared.
 //!
-//! Which headers may bring one is configured ([`KeyHeaders`]). Where an id is looked up, and what follows when it is
-//! found, is decided by `proxy/single_flight.rs` and `proxy/replay.rs`.
+//! Which headers may carry one is configured ([`KeyHeaders`]). `proxy/single_flight.rs` and `proxy/replay.rs` decide
+//! where an id is looked up, and what follows if it is found.
 
 use http::{HeaderMap, HeaderName};
 use sha2::{Digest, Sha256};
@@ -10,12 +10,12 @@ use uuid::Uuid;
 use crate::ids::TransactionId;
 use crate::journal::ClientKey;
 
-/// The headers that bring an id unless the configuration names others.
+/// The headers that may carry an id, unless the configuration names others.
 pub const DEFAULT_HEADERS: [&str; 3] = ["Transaction-ID", "X-Transaction-ID", "Idempotency-Key"];
 /// The longest id, in bytes.
 const LONGEST: usize = 255;
 
-/// The id that a client brought.
+/// The id that a client sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BroughtKey {
     /// As the client spelled it.
@@ -24,12 +24,12 @@ pub struct BroughtKey {
     pub header: HeaderName,
 }
 
-/// The header's value is no id.
+/// The header's value is not an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("A transaction id is 1 to {LONGEST} visible ASCII characters")]
 pub struct BadKey;
 
-/// The headers that may bring an id, the first of them first.
+/// The headers that may carry an id, in order of precedence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyHeaders(Vec<HeaderName>);
 
@@ -40,20 +40,20 @@ impl Default for KeyHeaders {
 }
 
 impl KeyHeaders {
-    /// These headers, in this order; none at all means that no write brings an id.
+    /// Creates the list from these headers, in this order. If it is empty, no write carries an id.
     pub fn new(names: Vec<HeaderName>) -> Self {
         KeyHeaders(names)
     }
 
-    /// The headers, in the order in which they are looked at.
+    /// Returns the headers, in order of precedence.
     pub fn names(&self) -> &[HeaderName] {
         &self.0
     }
 
-    /// The id in a request's headers: that of the first header with a value. An empty one counts as none.
+    /// Returns the id in a request's headers: that of the first header with a value. An empty value counts as none.
     ///
     /// # Errors
-    /// When the header is there twice, or its value is no id.
+    /// The header occurs twice, or its value is not an id.
     pub fn read(&self, headers: &HeaderMap) -> Result<Option<BroughtKey>, BadKey> {
         for header in &self.0 {
             let mut values = headers.get_all(header).iter().filter(|value| !value.as_bytes().trim_ascii().is_empty());
@@ -65,23 +65,23 @@ impl KeyHeaders {
     }
 }
 
-/// Whether it is 1 to 255 visible ASCII characters.
+/// Returns whether the text is 1 to 255 visible ASCII characters.
 pub fn is_valid(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// The session that a client names for its write, cut to the first 255 characters: a store can look for no more.
+/// Returns the session that a client names for its write, cut to 255 characters, the most that a store can search for.
 pub fn session(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("x-client-session").or_else(|| headers.get("x-session-id"))?;
     value.to_str().ok().map(|text| shortened(text).to_owned())
 }
 
-/// As much of a session as is stored.
+/// Returns the part of a session that is stored.
 pub fn shortened(session: &str) -> &str {
     session.char_indices().nth(LONGEST).map_or(session, |(end, _)| &session[..end])
 }
 
-/// The spelling under which it is stored: two spellings of one UUID are one id.
+/// Returns the spelling under which an id is stored: two spellings of one UUID are one id.
 pub fn canonical(text: &str) -> String {
     match Uuid::try_parse(text) {
         Ok(uuid) if text.len() == uuid::fmt::Hyphenated::LENGTH => uuid.hyphenated().to_string(),
@@ -89,21 +89,21 @@ pub fn canonical(text: &str) -> String {
     }
 }
 
-/// The transaction that the edge may have given this id to: the edge's ids are UUIDs of version 7. Clients mostly make
-/// ids of version 4, which need no lookup.
+/// Returns the transaction to which the edge may have assigned this id: the edge's ids are UUIDs of version 7. Clients
+/// mostly make ids of version 4, which need no lookup.
 pub fn given(key: &str) -> Option<TransactionId> {
     let uuid = Uuid::try_parse(key).ok().filter(|_| key.len() == uuid::fmt::Hyphenated::LENGTH)?;
     (uuid.get_version_num() == 7).then(|| TransactionId::new(uuid))
 }
 
-/// The key of a write. One without an id of its own goes by the id that the edge gives it: a client that repeats the
-/// request with that id means the same write.
+/// Returns the key of a write. A write without an id of its own uses the id that the edge assigns: a client that
+/// repeats the request with that id means the same write.
 pub fn key(brought: Option<&str>, given: TransactionId, tenant: &str, fingerprint: [u8; 32]) -> ClientKey {
     let key = brought.map_or_else(|| given.to_string(), canonical);
     ClientKey { tenant: tenant.to_owned(), key, fingerprint }
 }
 
-/// What a request is compared by.
+/// Returns the digest by which requests are compared.
 pub fn fingerprint(method: &str, path: &str, body: &[u8]) -> [u8; 32] {
     let mut digest = Sha256::new();
     for part in [method.as_bytes(), path.as_bytes(), body] {

@@ -1,7 +1,7 @@
-//! HTTP as the proxy, the edge's own pages and the configuration share it: whole answers, pages, the client's
+//! HTTP types that the proxy, the edge's own pages and the configuration share: whole answers, pages, the client's
 //! idempotency key, and cross-origin headers.
 //!
-//! It defines these types and their rules. It opens no connection and knows neither the proxy nor the pages.
+//! Defines these types and their rules. Opens no connection, and depends on neither the proxy nor the pages.
 
 pub mod idempotency_key;
 pub mod rfc3339;
@@ -28,12 +28,12 @@ pub enum ResetPolicy {
     Allowed,
 }
 
-/// Which writes are kept that no instance could take before their clients had to be answered.
+/// Which writes are kept if no instance could take them before their clients had to be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
-    /// Everybody's: each is executed when an instance returns.
+    /// All of them: each is executed when an instance returns.
     Always,
-    /// Those with an id of their client's own, and whatever may have been sent already. Others are withdrawn (rule R15):
+    /// Those with an id from their client, and those that may have been sent already. Others are withdrawn (rule R15):
     /// their clients send them again under new ids, and both would be executed.
     WithId,
 }

@@ -1,6 +1,6 @@
-//! The edge's own pages as the proxy sees them: a request, whole, and an answer that is whole or goes on.
+//! The edge's own pages as the proxy sees them: a complete request, and an answer that is complete or a stream.
 //!
-//! It decides nothing about what a page says, or which pages there are.
+//! Does not decide what a page says, or which pages exist.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,13 +12,13 @@ use crate::auth::Principal;
 /// The JavaScript client: the only page that pages of other origins may load as a script.
 pub const CLIENT_SCRIPT: &str = "/transaction/safety/client.js";
 
-/// A request for one of the edge's own pages, read whole.
+/// A request for one of the edge's own pages, with its whole body.
 #[derive(Clone, Debug)]
 pub struct PageRequest {
     pub method: http::Method,
     /// Without the query.
     pub path: String,
-    /// Without its question mark; empty if there is none.
+    /// Without the question mark; empty if there is none.
     pub query: String,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -26,21 +26,21 @@ pub struct PageRequest {
     pub principal: Principal,
 }
 
-/// The edge's own pages, whatever they are: the proxy only asks for them.
+/// The edge's own pages. The proxy only forwards requests to them.
 #[async_trait]
 pub trait OwnPages: Send + Sync + 'static {
-    /// How many bytes of body a request for this page may have; `None` where there is no page of theirs. A body is
-    /// not read where none is taken.
+    /// Returns how many bytes of body a request for this page may have, or `None` if there is no such page. A body is
+    /// not read if none is allowed.
     fn takes(&self, method: &http::Method, path: &str) -> Option<usize>;
 
-    /// The page of a request that [`OwnPages::takes`] has taken.
+    /// Answers a request that [`OwnPages::takes`] has accepted.
     async fn respond(&self, request: PageRequest) -> PageAnswer;
 }
 
-/// What a page is.
+/// The answer of a page.
 pub enum PageAnswer {
     Whole(Reply),
-    /// It goes on while its client listens.
+    /// A stream that lasts as long as its client listens.
     Live(Box<dyn Live>),
 }
 
@@ -50,12 +50,12 @@ impl From<Reply> for PageAnswer {
     }
 }
 
-/// An answer without an end of its own.
+/// An answer with no end of its own.
 #[async_trait]
 pub trait Live: Send {
-    /// The answer's headers; its status is 200.
+    /// Returns the answer's headers; its status is 200.
     fn headers(&self) -> HeaderMap;
 
-    /// The next piece, not empty; `None`: the end. Dropped when the client is gone.
+    /// Returns the next piece, which is not empty, or `None` at the end. Dropped when the client disconnects.
     async fn next(&mut self) -> Option<Bytes>;
 }

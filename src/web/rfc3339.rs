@@ -1,12 +1,12 @@
-//! Moments as clients read and write them: RFC 3339, and for questions epoch seconds too.
+//! Timestamps as clients read and write them: RFC 3339, and in queries epoch seconds as well.
 
 use crate::clock::Timestamp;
 
 const DAY_MILLIS: i64 = 86_400_000;
-/// The years 0000 to 9999: all that RFC 3339 can say.
+/// The years 0000 to 9999, the range of RFC 3339.
 const RANGE: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
-/// `2026-11-22T02:03:45.123Z`.
+/// Formats a timestamp like `2026-11-22T02:03:45.123Z`.
 pub fn text(moment: Timestamp) -> String {
     let millis = moment.millis().clamp(*RANGE.start(), *RANGE.end());
     let (days, rest) = (millis.div_euclid(DAY_MILLIS), millis.rem_euclid(DAY_MILLIS));
@@ -15,7 +15,7 @@ pub fn text(moment: Timestamp) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", rest % 1_000)
 }
 
-/// The moment that a client means; `None` if it cannot be understood.
+/// Parses a client's timestamp. Returns `None` if it is not valid.
 pub fn read(text: &str) -> Option<Timestamp> {
     let millis = if text.contains('T') || text.contains('t') { rfc3339(text)? } else { epoch_seconds(text)? };
     RANGE.contains(&millis).then(|| Timestamp::from_millis(millis))
@@ -26,7 +26,7 @@ fn epoch_seconds(text: &str) -> Option<i64> {
         return None;
     }
     let seconds: f64 = text.parse().ok()?;
-    // Beyond the range the cast saturates, and the range refuses it.
+    // Outside the range the cast saturates, and the range check rejects the result.
     seconds.is_finite().then_some((seconds * 1_000.0).round() as i64)
 }
 
@@ -38,7 +38,7 @@ fn rfc3339(text: &str) -> Option<i64> {
     let (clock, fraction) = clock.split_once('.').map_or((clock, None), |(clock, fraction)| (clock, Some(fraction)));
     let [hour, minute, second] = numbers(clock, ':', [2, 2, 2])?;
     let valid = (1..=12).contains(&month) && (1..=month_days(year, month)).contains(&day);
-    // 60: a leap second, read as the next minute's first.
+    // 60 is a leap second, read as the first second of the next minute.
     if !valid || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
@@ -52,7 +52,7 @@ fn fraction_millis(text: &str) -> Option<i64> {
     digits.then(|| format!("{text:0<3}")).and_then(|text| text.get(..3)?.parse().ok())
 }
 
-/// Seconds east of UTC. A space is a `+` that was not escaped in a query.
+/// Returns seconds east of UTC. A space is a `+` that was not escaped in a query.
 fn offset(zone: &str) -> Option<i64> {
     let sign = match zone.chars().next()? {
         'Z' | 'z' => return (zone.len() == 1).then_some(0),
@@ -87,7 +87,7 @@ fn month_days(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days since 1970-01-01, in years that begin in March, so that the leap day is the last (proleptic Gregorian).
+/// Returns the days since 1970-01-01. Years begin in March, so that the leap day comes last (proleptic Gregorian).
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));

@@ -1,7 +1,7 @@
-//! Accepts connections on one socket, as a service of Pingora's. After its end the socket stays open.
+//! Accepts connections on one socket, as a Pingora service. The socket stays open when the service ends.
 //!
-//! Pingora's own listening service closes its socket, and does not know a connection before the first task of it has run:
-//! one that is accepted at the last moment would be cut off.
+//! Pingora's own listening service closes its socket. It also does not know of a connection until the connection's
+//! first task runs, so one that is accepted at the last moment would be cut off.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,10 +20,10 @@ use super::socket::Socket;
 use crate::clock;
 use crate::lasting::Lasting;
 
-/// Between two attempts, when the process or the machine has no room for another connection.
+/// The pause between two attempts when the process or the machine has no room for another connection.
 const NO_ROOM: Duration = Duration::from_millis(200);
-/// How long those who have just connected have for their first request, and those who are idle to be asked for another
-/// one, after the last connection was accepted by a process that is about to be replaced.
+/// How long new clients have for their first request and idle ones for another one, after a process that is about to be
+/// replaced has accepted its last connection.
 const LAST_REQUESTS: Duration = Duration::from_secs(1);
 
 /// The service.
@@ -34,7 +34,7 @@ pub struct Acceptor<A> {
 }
 
 impl<A> Acceptor<A> {
-    /// For connections to this socket, which become the front's.
+    /// Serves connections to this socket through the front.
     pub fn new(name: &'static str, socket: Arc<Socket>, front: Front<A>) -> Acceptor<A> {
         Acceptor { name, socket, front: Arc::new(front) }
     }
@@ -59,7 +59,7 @@ impl<A: ServerApp + Send + Sync + 'static> Service for Acceptor<A> {
         };
         drop(listener);
         visitors.end_all();
-        // Those who are idle still see the end before they ask again.
+        // Gives idle clients time to notice the end before they send another request.
         let _ = tokio::time::timeout(last_requests, visitors.all_gone()).await;
         self.front.close_idle().await;
     }
@@ -83,7 +83,7 @@ where
                 continue;
             }
         };
-        // A client that has gone already.
+        // The client has already gone.
         if stream.set_nodelay().is_err() {
             continue;
         }

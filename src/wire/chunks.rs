@@ -1,6 +1,7 @@
-//! Where a chunked body ends.
+//! Finds the end of a chunked body.
 //!
-//! Pure, and strict: extensions and trailers, which Chroma's clients never send and servers read differently, are refused.
+//! Pure, and strict: extensions and trailers are refused. Chroma's clients never send them, and servers interpret them
+//! differently.
 
 use bytes::{Buf, BytesMut};
 
@@ -9,7 +10,7 @@ use super::head::{CHUNK, Flaw};
 /// What is expected next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunks {
-    /// The length, of which so many digits have come.
+    /// The length. Some of its digits may have been read.
     Length {
         so_far: u64,
         digits: u8,
@@ -26,16 +27,16 @@ pub enum Chunks {
     Over,
 }
 
-/// As many as a length of 2^60 has.
+/// The digits of the longest length, which is below 2^60.
 const MOST_DIGITS: u8 = 15;
 
 impl Chunks {
     pub const START: Chunks = Chunks::Length { so_far: 0, digits: 0 };
 
-    /// Moves what belongs to the body from `input` to `out`.
+    /// Moves the bytes that belong to the body from `input` to `out`.
     ///
     /// # Errors
-    /// When it is no chunked body.
+    /// The input is not a chunked body.
     pub fn feed(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<(), Flaw> {
         while let Some(&byte) = input.first() {
             if let Chunks::Bytes(left) = self {
@@ -57,7 +58,7 @@ impl Chunks {
         Ok(())
     }
 
-    /// What is expected after a byte that is none of a chunk's own.
+    /// Returns what is expected after a byte that is not part of a chunk's content.
     fn after(self, byte: u8) -> Option<Chunks> {
         match (self, byte) {
             (Chunks::Length { so_far, digits }, _) if byte.is_ascii_hexdigit() && digits < MOST_DIGITS => {
@@ -80,7 +81,7 @@ impl Chunks {
 mod tests {
     use super::*;
 
-    /// How much of it is the body, fed in pieces of this size.
+    /// Returns the length of the body, fed in pieces of this size.
     fn length(text: &str, piece: usize) -> Result<usize, Flaw> {
         let (mut chunks, mut out, mut rest) = (Chunks::START, BytesMut::new(), BytesMut::new());
         for part in text.as_bytes().chunks(piece) {

@@ -1,27 +1,27 @@
-//! How many connections the process's file descriptors allow.
+//! Determines how many connections the process's file descriptors allow.
 //!
-//! It decides a number at the start. The limits that are configured are kept elsewhere.
+//! It decides a number at the start. The configured limits are enforced elsewhere.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Kept for the journal, the probes, the lanes' connections, the listeners and the certificates.
+/// Descriptors for the journal, the probes, the lanes' connections, the listeners and the certificates.
 const RESERVE: u64 = 256;
 
-/// What the process may open.
+/// How many descriptors the process may open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptors(pub u64);
 
 impl Descriptors {
-    /// Of this process, after its limit has been raised as far as it may be.
+    /// The limit of this process, after raising it as far as allowed.
     pub fn raised() -> Descriptors {
         let limit = getrlimit(Resource::Nofile);
         let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-        // It may be forbidden: then what there is.
+        // If raising is forbidden, the current limit stays.
         let _ = setrlimit(Resource::Nofile, raised);
         Descriptors(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
     }
 
-    /// How many clients' connections they allow: each may need one to an instance, too.
+    /// How many clients' connections the descriptors allow. Each one may need another connection to an instance.
     pub fn connections(self) -> usize {
         let reserve = RESERVE.min(self.0 / 2);
         usize::try_from((self.0 - reserve) / 2).unwrap_or(usize::MAX).max(1)

@@ -1,4 +1,4 @@
-//! A TLS connection, as Pingora takes one. The handshake is over.
+//! A TLS connection after its handshake, in the form that Pingora takes.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use tokio_rustls::server::TlsStream;
 use super::through::writes_pass_through;
 use super::visitors::{Visitor, digest_of};
 
-/// Over another connection.
+/// TLS over another connection.
 #[derive(Debug)]
 pub struct Encrypted {
     inner: TlsStream<Stream>,
@@ -27,7 +27,7 @@ pub struct Encrypted {
 }
 
 impl Encrypted {
-    /// After the handshake.
+    /// Wraps the connection after its handshake.
     pub fn new(inner: TlsStream<Stream>, visitor: &Arc<Visitor>) -> Encrypted {
         let session = inner.get_ref().1;
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("");
@@ -36,7 +36,7 @@ impl Encrypted {
         Encrypted { inner, tls, connection: digest_of(visitor) }
     }
 
-    /// Whether the client has chosen HTTP/2.
+    /// Returns whether the client has chosen HTTP/2.
     pub fn is_h2(&self) -> bool {
         self.inner.get_ref().1.alpn_protocol() == Some(b"h2")
     }
@@ -57,7 +57,7 @@ writes_pass_through!(Encrypted);
 #[async_trait]
 impl Shutdown for Encrypted {
     async fn shutdown(&mut self) {
-        // A client that is gone needs no farewell.
+        // A client that is gone needs no close notification.
         let _ = self.inner.shutdown().await;
     }
 }

@@ -1,4 +1,4 @@
-//! What becomes of a connection: counted, decrypted, and handed to Pingora through the gate.
+//! Takes in a connection: counts it, decrypts it, and hands it to Pingora through the gate.
 
 use std::io;
 use std::net::IpAddr;
@@ -23,21 +23,21 @@ use crate::lasting::Lasting;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a client that is told to use HTTPS may go on sending.
+/// How long a client may go on sending after it was told to use HTTPS.
 const FAREWELL: Duration = Duration::from_secs(1);
 
-/// What a connection is held to before its requests are parsed.
+/// The limits on a connection before its requests are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrontOptions {
     pub head: HeadLimits,
-    /// How long the head of a request may take from its first byte.
+    /// How long a request's head may take from its first byte.
     pub header_timeout: Duration,
     /// How long a connection may be silent.
     pub idle_timeout: Duration,
     pub clear_h2: ClearH2,
 }
 
-/// Whether HTTP/2 is spoken without TLS, to clients that begin with it.
+/// Whether HTTP/2 without TLS is accepted from clients that begin with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClearH2 {
     #[default]
@@ -45,7 +45,7 @@ pub enum ClearH2 {
     Accepted,
 }
 
-/// Stands before the proxy on a listener.
+/// Stands in front of the proxy on a listener.
 pub struct Front<A> {
     proxy: Arc<A>,
     options: FrontOptions,
@@ -55,7 +55,7 @@ pub struct Front<A> {
 }
 
 impl<A> Front<A> {
-    /// Before this proxy. With `tls`, clients must speak it.
+    /// A front for this proxy. With `tls`, clients must use TLS.
     pub fn new(proxy: A, options: FrontOptions, visitors: Arc<Visitors>, tls: Option<Arc<TlsFiles>>) -> Front<A> {
         Front { proxy: Arc::new(proxy), options, visitors, tls, crowded: Mutex::default() }
     }
@@ -65,7 +65,7 @@ impl<A> Front<A> {
         &self.visitors
     }
 
-    /// Counts a connection as soon as it is accepted. `None`: there are too many, and it is closed.
+    /// Counts a connection as soon as it is accepted. `None` if there are too many; the connection is then closed.
     pub fn enter(&self, stream: &Stream) -> Option<Visit> {
         let visit = self.visitors.enter(address_of(stream), clock::now());
         if visit.is_none() {
@@ -95,12 +95,12 @@ impl<A: ServerApp + Send + Sync + 'static> Front<A> {
         tokio::select! {
             biased;
             () = self.serve(stream, &visit, visit.ends()) => {}
-            // No request of it is being served: nothing is cut off.
+            // No request is being served on it, so nothing is cut off.
             () = visit.sent_away() => {}
         }
     }
 
-    /// Closes the connections that are between two requests, and each other one after its answer.
+    /// Closes connections that are between two requests, and all others after their answers.
     pub async fn close_idle(&self) {
         self.proxy.cleanup().await;
     }
@@ -127,8 +127,8 @@ impl<A: ServerApp + Send + Sync + 'static> Front<A> {
         }
     }
 
-    /// Its frames leave no doubt where a request ends. Pingora would wait for the greeting without an end, and log an error for each
-    /// client that sends none.
+    /// Serves HTTP/2, whose frames leave no doubt where a request ends. Pingora would wait for the greeting
+    /// indefinitely, and log an error for each client that sends none.
     async fn serve_h2(&self, mut stream: Stream, visit: &Visit, shutdown: &ShutdownWatch) {
         let FrontOptions { header_timeout, .. } = self.options;
         if let Ok((Spoken::Http2, begun)) = prior::listen(&mut stream, header_timeout, header_timeout).await {
@@ -136,7 +136,7 @@ impl<A: ServerApp + Send + Sync + 'static> Front<A> {
         }
     }
 
-    /// HTTP/1, or HTTP/2 if the first bytes are its greeting.
+    /// Serves HTTP/1, or HTTP/2 if the connection begins with its greeting.
     async fn serve_either(&self, mut stream: Stream, visit: &Visit, shutdown: &ShutdownWatch) {
         let listening = prior::listen(&mut stream, self.options.idle_timeout, self.options.header_timeout);
         let Ok((spoken, begun)) = listening.await else { return };
@@ -155,14 +155,14 @@ impl<A: ServerApp + Send + Sync + 'static> Front<A> {
     }
 }
 
-/// `None`: the client speaks something else, and has been told.
+/// Performs the TLS handshake. `None` if the client does not speak TLS; it has been sent a hint.
 async fn handshake(mut stream: Stream, tls: &TlsFiles) -> io::Result<Option<tokio_rustls::server::TlsStream<Stream>>> {
     let mut first = [0];
     if stream.try_peek(&mut first).await? && first != [HANDSHAKE_RECORD] {
         stream.write_all(HINT).await?;
         stream.flush().await?;
         let _ = stream.shutdown().await;
-        // Closed with something unread, the connection would be reset before the client has read the hint.
+        // Closed with unread bytes, the connection would be reset before the client has read the hint.
         let mut rest = [0; 1024];
         let drain = async { while stream.read(&mut rest).await.is_ok_and(|read| read > 0) {} };
         let _ = tokio::time::timeout(FAREWELL, drain).await;

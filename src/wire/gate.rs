@@ -1,7 +1,7 @@
-//! One HTTP/1 connection, as Pingora reads it: only what the scanner has understood comes through.
+//! One HTTP/1 connection as Pingora reads it: only bytes that the scanner has understood pass.
 //!
-//! A flawed head is replaced by a request that the proxy knows: so its answer has the usual shape, and comes after the
-//! answers to the requests before it. What follows is never read.
+//! A flawed head is replaced by a request that the proxy recognizes, so that its answer has the usual shape and comes
+//! after the answers to earlier requests. Nothing after the flawed head is read.
 
 use std::fmt;
 use std::future::Future;
@@ -27,13 +27,13 @@ use super::scanner::{Flawed, Scanner};
 use super::through::connection_passes_through;
 use super::visitors::{Visitor, digest_of};
 
-/// Read at once while heads and chunks are looked for.
+/// How much is read at once while looking for heads and chunks.
 const PIECE: usize = 8 * 1024;
 
-/// In the path of the request that stands for a flawed one. No client knows it.
+/// The path prefix of the request that replaces a flawed one. No client knows it.
 static MARK: LazyLock<String> = LazyLock::new(|| format!("/{}/", Uuid::new_v4().simple()));
 
-/// What is wrong with the request that this path stands for; `None`: it is a client's own.
+/// Returns the flaw of the request that this path stands for; `None` if the request is a client's own.
 pub fn flaw_of(path: &str) -> Option<Flaw> {
     path.strip_prefix(MARK.as_str())?.parse().ok().and_then(Flaw::numbered)
 }
@@ -42,16 +42,16 @@ fn stand_in(flaw: Flaw) -> String {
     format!("GET {}{} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n", *MARK, flaw.number())
 }
 
-/// Between a connection and Pingora's HTTP/1 parser.
+/// Stands between a connection and Pingora's HTTP/1 parser.
 pub struct Gate {
     inner: Stream,
     scanner: Scanner,
-    /// Understood, and not handed on yet.
+    /// Bytes that are understood and not handed on yet.
     ready: BytesMut,
-    /// Read, and not understood yet.
+    /// Bytes that are not understood yet.
     raw: BytesMut,
     end: End,
-    /// By when the head that is coming in must be whole, and how many came before it.
+    /// The deadline of the head that is coming in, with the number of heads before it.
     deadline: Option<(u64, Pin<Box<Sleep>>)>,
     head_timeout: Duration,
     connection: Option<Arc<ProxyDigest>>,
@@ -64,12 +64,12 @@ enum End {
     No,
     /// Nothing more is read.
     Quiet,
-    /// In the middle of a body.
+    /// A flaw in the middle of a body.
     Broken(Flaw),
 }
 
 impl Gate {
-    /// Over an open connection, of which this was read already.
+    /// A gate over an open connection, of which `begun` has already been read.
     pub fn new(
         (inner, begun): (Stream, BytesMut),
         limits: HeadLimits,
@@ -91,7 +91,7 @@ impl Gate {
         gate
     }
 
-    /// Hands on bytes of a body whose length is known, without a copy.
+    /// Hands on bytes of a body of known length, without a copy.
     fn read_plain(&mut self, context: &mut Context<'_>, buf: &mut ReadBuf<'_>, left: u64) -> Poll<io::Result<()>> {
         let most = buf.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
         let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
@@ -102,7 +102,7 @@ impl Gate {
         Poll::Ready(Ok(()))
     }
 
-    /// Reads on, and moves what is understood to `ready`.
+    /// Reads more, and moves what is understood to `ready`.
     fn read_scanned(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut piece = [const { MaybeUninit::uninit() }; PIECE];
         let mut part = ReadBuf::uninit(&mut piece);
@@ -127,14 +127,14 @@ impl Gate {
         }
     }
 
-    /// Whether a head that began has not ended in time.
+    /// Returns whether a head has begun and not ended in time.
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
         if !self.scanner.is_within_head() {
             self.deadline = None;
             return false;
         }
         let (timeout, heads) = (self.head_timeout, self.scanner.heads());
-        // A client that pipelines is always within a head, and each has a time of its own.
+        // A client that pipelines is always within a head, and each head has its own deadline.
         self.deadline.take_if(|(before, _)| *before != heads);
         let (_, deadline) = self.deadline.get_or_insert_with(|| (heads, Box::pin(tokio::time::sleep(timeout))));
         deadline.as_mut().poll(context).is_ready()

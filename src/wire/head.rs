@@ -1,21 +1,21 @@
-//! What the head of an HTTP/1 request must be like: one meaning, whoever reads it, and within the limits.
+//! Checks the head of an HTTP/1 request: it must have one meaning, whoever reads it, and be within the limits.
 //!
-//! Pure. It is stricter than the parser behind it: what two readers could take for different requests, or for a different
-//! number of them, is refused, even where a standard tolerates it.
+//! Pure. It is stricter than the parser behind it: a head that two readers could take for different requests, or for
+//! different numbers of them, is refused, even where a standard tolerates it.
 
-/// The most that a request's head may have.
+/// The limits on a request's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadLimits {
     pub uri_bytes: usize,
     pub headers: usize,
-    /// All of the head, the request line included.
+    /// The whole head, including the request line.
     pub header_bytes: usize,
 }
 
 /// Why a request is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Where it ends, or what it says, depends on who reads it.
+    /// Where the request ends, or what it means, depends on who reads it.
     Ambiguous(&'static str),
     UriTooLong,
     TooManyHeaders,
@@ -58,11 +58,11 @@ const HOST: &str = "there is not one Host";
 pub(super) const CHUNK: &str = "a chunk is not its length, its bytes and CRLF";
 pub(super) const BLANK: &str = "empty lines stand before the request";
 
-/// Longer than any that is registered.
+/// Longer than any registered method.
 const LONGEST_METHOD: usize = 32;
 
 impl Flaw {
-    /// Of a chunked body.
+    /// A flaw in a chunked body.
     pub const CHUNK: Flaw = Flaw::Ambiguous(CHUNK);
 
     /// The reason in errors and metrics.
@@ -83,7 +83,7 @@ impl Flaw {
         }
     }
 
-    /// What is wrong, for the client.
+    /// The description for the client.
     pub const fn text(self) -> &'static str {
         match self {
             Flaw::Ambiguous(why) => why,
@@ -93,7 +93,7 @@ impl Flaw {
         }
     }
 
-    /// A number for each flaw; [`Flaw::numbered`] is the reverse.
+    /// A number for each flaw. [`Flaw::numbered`] is the reverse.
     pub(super) fn number(self) -> usize {
         match self {
             Flaw::UriTooLong => 0,
@@ -113,10 +113,10 @@ impl Flaw {
     }
 }
 
-/// Reads a whole head, up to and with the empty line that ends it.
+/// Checks a whole head, including the empty line that ends it.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The flaw of the head.
 pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Framing, Flaw> {
     if head.len() > limits.header_bytes {
         return Err(Flaw::HeadTooLong);
@@ -136,13 +136,13 @@ pub fn check(head: &[u8], limits: &HeadLimits) -> Result<Framing, Flaw> {
     found.framing(version)
 }
 
-/// Whether what has come of a head can still become one.
+/// Checks whether the part of a head that has arrived can still become a valid one.
 ///
 /// # Errors
-/// What is wrong with it already.
+/// The flaw that the part already has.
 pub fn check_part(part: &[u8], limits: &HeadLimits) -> Result<(), Flaw> {
     let line = part.split(|byte| *byte == b'\n').next().unwrap_or(part);
-    // The longest method and the version are a part of the allowance.
+    // The allowance covers the longest method and the version.
     if line.len() > limits.uri_bytes + 64 {
         return Err(Flaw::UriTooLong);
     }
@@ -211,7 +211,7 @@ fn request_line(line: &[u8], limits: &HeadLimits) -> Result<Version, Flaw> {
     }
 }
 
-/// What counts for the framing.
+/// The fields that matter for the framing.
 #[derive(Default)]
 struct Found {
     length: Option<u64>,
@@ -230,7 +230,7 @@ impl Found {
             return Err(Flaw::Ambiguous(FIELD_NAME));
         }
         if value.iter().any(|byte| matches!(byte, 0..=8 | 10..=31 | 127)) {
-            // A CR or LF alone, too.
+            // Includes a lone CR or LF.
             return Err(Flaw::Ambiguous(FIELD_VALUE));
         }
         let value = value.trim_ascii();
@@ -265,14 +265,14 @@ impl Found {
     }
 }
 
-/// `Content_Length`: some servers take an underscore for a hyphen.
+/// Returns whether the name is like `Content_Length`: some servers take an underscore for a hyphen.
 fn resembles_framing(name: &[u8]) -> bool {
     let plain: Vec<u8> = name.iter().map(|byte| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }).collect();
     plain == b"content-length" || plain == b"transfer-encoding"
 }
 
 fn number(digits: &[u8]) -> Option<u64> {
-    // As long as a number of bytes can be; no sign, no space.
+    // At most as long as a byte count can be; no sign, no space.
     let is_number = !digits.is_empty() && digits.len() <= 18 && digits.iter().all(u8::is_ascii_digit);
     is_number.then(|| digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }

@@ -1,8 +1,8 @@
-//! What begins a message waits for what follows it, so that the kernel is asked once for a header and its body, and the client
-//! wakes up once.
+//! Holds back the beginning of a message until the rest follows, so that a header and its body take one system call and
+//! wake the client once.
 //!
-//! It decides when bytes wait: only the first small part after a flush, until the next part, or until the next flush. Whoever
-//! writes flushes where a message ends, as Pingora does for its own buffers.
+//! It decides when bytes wait: only the first small part after a flush, until the next part or the next flush. The
+//! writer must flush at the end of a message, as Pingora does for its own buffers.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncWrite;
 
-/// What is longer does not wait: an answer's header is shorter.
+/// Longer parts do not wait: an answer's header is shorter.
 const MOST: usize = 4 * 1024;
 
-/// The beginning of what is written to a connection, if it waits.
+/// The held-back beginning of what is written to a connection.
 #[derive(Debug, Default)]
 pub(super) struct Joined {
     waiting: BytesMut,
@@ -26,12 +26,12 @@ enum Stage {
     /// Nothing has been written since the last flush.
     #[default]
     Begins,
-    /// What is written goes on.
+    /// Something has been written since the last flush.
     GoesOn,
 }
 
 impl Joined {
-    /// Writes to the connection, or keeps it for a moment.
+    /// Writes to the connection, or holds the bytes back for a moment.
     pub fn poll_write<W: AsyncWrite + Unpin>(
         &mut self,
         to: &mut W,
@@ -44,7 +44,7 @@ impl Joined {
         }
         while !self.waiting.is_empty() {
             let both = [IoSlice::new(&self.waiting), IoSlice::new(bytes)];
-            // One that cannot take both takes the first.
+            // A connection without vectored writes takes only the first.
             let taken = ready!(Pin::new(&mut *to).poll_write_vectored(context, &both))?;
             let of_those_waiting = self.took(taken)?;
             if taken > of_those_waiting {
@@ -73,7 +73,7 @@ impl Joined {
         self.poll_write(to, context, first)
     }
 
-    /// Sends what waits.
+    /// Sends the bytes that wait.
     pub fn poll_flush<W: AsyncWrite + Unpin>(&mut self, to: &mut W, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.waiting.is_empty() {
             let taken = ready!(Pin::new(&mut *to).poll_write(context, &self.waiting))?;
@@ -84,12 +84,12 @@ impl Joined {
         Pin::new(to).poll_flush(context)
     }
 
-    /// Whether so many bytes wait. What comes after them does not.
+    /// Decides whether this many bytes wait. The bytes after them do not.
     fn keeps(&mut self, length: usize) -> bool {
         std::mem::replace(&mut self.stage, Stage::GoesOn) == Stage::Begins && length <= MOST
     }
 
-    /// The connection took so many bytes, and of these as many as are returned had been waiting.
+    /// Removes bytes that the connection took from those that wait. Returns how many of them had been waiting.
     fn took(&mut self, bytes: usize) -> io::Result<usize> {
         if bytes == 0 {
             return Err(io::ErrorKind::WriteZero.into());
@@ -106,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes so many bytes at a time, and remembers what it took.
+    /// Takes this many bytes at a time, and records what it took.
     struct Taker {
         most: usize,
         taken: Vec<Vec<u8>>,

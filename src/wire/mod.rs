@@ -1,4 +1,4 @@
-//! A connection before its requests are parsed: how many there may be, TLS, and what a request's head must be like.
+//! A connection before its requests are parsed: the number of connections, TLS, and the form of a request's head.
 //!
 //! Start at [`front`]. It decides nothing about what a request asks for.
 

@@ -1,6 +1,8 @@
-//! HTTP/2's greeting: how it is told from HTTP/1 in clear, awaited under TLS, and the connection as Pingora takes one.
+//! HTTP/2's greeting: tells HTTP/2 from HTTP/1 without TLS, awaits the greeting under TLS, and wraps the connection for
+//! Pingora.
 //!
-//! Only a connection whose first bytes are exactly HTTP/2's greeting is one; whatever else comes is read as HTTP/1 by the gate.
+//! Only a connection whose first bytes are exactly HTTP/2's greeting is HTTP/2. The gate reads everything else as
+//! HTTP/1.
 
 use std::io;
 use std::pin::Pin;
@@ -19,20 +21,20 @@ use tokio::time::timeout;
 use super::through::{connection_passes_through, writes_pass_through};
 use super::visitors::{Visitor, digest_of};
 
-/// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
+/// The beginning of every HTTP/2 connection (RFC 9113, section 3.4).
 const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Which HTTP a connection speaks.
+/// The HTTP version that a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spoken {
     Http1,
     Http2,
 }
 
-/// Reads until it is known. What was read is the beginning of what is spoken.
+/// Reads until the version is known. Returns it with the bytes read, which are the beginning of the conversation.
 ///
 /// # Errors
-/// The connection was silent for too long, or what begins like HTTP/2 does not go on in time.
+/// The connection was silent for too long, or began like HTTP/2 and did not go on in time.
 pub(super) async fn listen(stream: &mut Stream, silence: Duration, rest: Duration) -> io::Result<(Spoken, BytesMut)> {
     let mut begun = BytesMut::with_capacity(GREETING.len());
     timeout(silence, read_on(stream, &mut begun)).await??;
@@ -50,7 +52,7 @@ async fn whole(stream: &mut Stream, mut begun: BytesMut) -> io::Result<(Spoken, 
     }
 }
 
-/// Not beyond the greeting.
+/// Reads more, but not beyond the greeting.
 async fn read_on(stream: &mut Stream, begun: &mut BytesMut) -> io::Result<usize> {
     let mut piece = [0; GREETING.len()];
     let room = GREETING.len() - begun.len();
@@ -59,7 +61,7 @@ async fn read_on(stream: &mut Stream, begun: &mut BytesMut) -> io::Result<usize>
     Ok(read)
 }
 
-/// `None`: it is not known yet.
+/// Returns `None` while the version is unknown.
 fn spoken(begun: &[u8]) -> Option<Spoken> {
     match GREETING.starts_with(begun) {
         false => Some(Spoken::Http1),
@@ -71,13 +73,13 @@ fn spoken(begun: &[u8]) -> Option<Spoken> {
 #[derive(Debug)]
 pub(super) struct Prior {
     inner: Stream,
-    /// Read already.
+    /// Bytes that have already been read.
     begun: BytesMut,
     connection: Option<Arc<ProxyDigest>>,
 }
 
 impl Prior {
-    /// Of which this was read.
+    /// Wraps a connection from which `begun` has been read.
     pub fn new(inner: Stream, begun: BytesMut, visitor: &Arc<Visitor>) -> Prior {
         Prior { inner, begun, connection: digest_of(visitor) }
     }
@@ -102,7 +104,7 @@ impl Ssl for Prior {
         self.inner.get_ssl_digest()
     }
 
-    /// As if it had been agreed upon: so Pingora needs not look at the bytes again.
+    /// Reported as if negotiated, so that Pingora need not look at the bytes again.
     fn selected_alpn_proto(&self) -> Option<ALPN> {
         Some(ALPN::H2)
     }

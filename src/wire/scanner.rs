@@ -1,6 +1,6 @@
-//! The requests of one connection, one after the other: what of the incoming bytes may be handed to the parser.
+//! The requests of one connection, one after another: decides which of the incoming bytes the parser may get.
 //!
-//! Pure. A head is handed on when it is whole and [`check`](super::head::check)ed, a body as it comes.
+//! Pure. A head is handed on when it is whole and [`check`](super::head::check)ed, a body as it arrives.
 
 use bytes::{Buf, BytesMut};
 
@@ -12,11 +12,11 @@ use super::head::{self, BLANK, Flaw, Framing, HeadLimits};
 pub struct Scanner {
     limits: HeadLimits,
     place: Place,
-    /// What has come of a head.
+    /// The part of a head that has arrived.
     head: BytesMut,
     /// Empty lines before the head.
     blank: u8,
-    /// Heads that were whole.
+    /// The number of whole heads.
     heads: u64,
 }
 
@@ -30,44 +30,44 @@ enum Place {
 /// Where a flaw was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flawed {
-    /// Nothing of the request has been handed on.
+    /// In the head: nothing of the request has been handed on.
     Head(Flaw),
-    /// The parser has the head.
+    /// In the body: the parser has the head.
     Body(Flaw),
 }
 
 impl Scanner {
-    /// A connection of which nothing has come.
+    /// A connection on which nothing has arrived.
     pub fn new(limits: HeadLimits) -> Scanner {
         Scanner { limits, place: Place::Head, head: BytesMut::new(), blank: 0, heads: 0 }
     }
 
-    /// Whether a part of a head has come, and its rest is awaited.
+    /// Returns whether a part of a head has arrived, and its rest is awaited.
     pub fn is_within_head(&self) -> bool {
         self.place == Place::Head && !self.head.is_empty()
     }
 
-    /// How many heads have come whole: another one is awaited when this has grown.
+    /// The number of whole heads. When it has grown, another head is awaited.
     pub const fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// What is left of a body whose length was announced; its bytes need no scan. 0 elsewhere.
+    /// The bytes left of a body of announced length, which need no scan. 0 elsewhere.
     pub const fn plain_bytes(&self) -> u64 {
         if let Place::Length(left) = self.place { left } else { 0 }
     }
 
-    /// So many of [`Scanner::plain_bytes`] were handed on.
+    /// Notes that this many of [`Scanner::plain_bytes`] were handed on.
     pub fn pass(&mut self, bytes: u64) {
         if let Place::Length(left) = self.place {
             self.place = rest(left.saturating_sub(bytes));
         }
     }
 
-    /// Moves to `out` what may be handed on.
+    /// Moves the bytes that may be handed on to `out`.
     ///
     /// # Errors
-    /// Where the bytes stop to be requests; nothing that follows may be read.
+    /// Where the bytes stop being requests. Nothing after that may be read.
     pub fn feed(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<(), Flawed> {
         while !input.is_empty() {
             match &mut self.place {
@@ -91,7 +91,7 @@ impl Scanner {
     fn feed_head(&mut self, input: &mut BytesMut, out: &mut BytesMut) -> Result<(), Flaw> {
         let mut searched = self.head.len().saturating_sub(3);
         self.head.extend_from_slice(&input.split());
-        // One empty line may follow the body of the request before (RFC 9112, section 2.2).
+        // One empty line may follow the previous request's body (RFC 9112, section 2.2).
         while self.head.starts_with(b"\r\n") {
             self.head.advance(2);
             searched = 0;

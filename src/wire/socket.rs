@@ -1,7 +1,7 @@
 //! A listening socket that outlives this process's image: bound when it is needed, or inherited.
 //!
-//! While it is open the kernel keeps those who connect, whether anybody accepts them or not. Who accepts is decided by
-//! [`Acceptor`](super::Acceptor), and who inherits by the server.
+//! While it is open, the kernel queues incoming connections, whether or not they are accepted. Who accepts them is
+//! decided by [`Acceptor`](super::Acceptor), and who inherits the socket by the server.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
-/// How many who have connected may wait to be accepted; the kernel's own limit counts, too.
+/// How many connections may wait to be accepted. The kernel's own limit applies, too.
 const BACKLOG: u32 = 65_535;
-/// How often an address that is in use is tried again, and when.
+/// How often to try to bind an address that is in use, and at what interval.
 const TRIES: u32 = 30;
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// One address where connections come in.
+/// An address where connections come in.
 pub struct Socket {
     address: SocketAddr,
     open: Mutex<Option<TcpListener>>,
@@ -26,35 +26,34 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Bound when somebody listens; with a socket that is open already, that one is listened on.
+    /// A socket that is bound when it is first listened on. If one is inherited, that one is used.
     pub fn new(address: SocketAddr, inherited: Option<TcpListener>) -> Socket {
         Socket { address, open: Mutex::new(inherited), rests: watch::Sender::new(false) }
     }
 
-    /// The address.
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// From now on nobody is accepted: those who connect wait.
+    /// Stops accepting: from now on, connections wait.
     pub fn rest(&self) {
         self.rests.send_replace(true);
     }
 
-    /// Resolves when nobody is accepted any more.
+    /// Resolves when connections are no longer accepted.
     pub(super) async fn rests(&self) {
-        // The sender is here.
+        // The sender lives as long as `self`.
         drop(self.rests.subscribe().wait_for(|rests| *rests).await);
     }
 
-    /// Binds it, unless it is open.
+    /// Listens on the socket, and binds it unless it is open.
     pub(super) async fn listen(&self) -> io::Result<tokio::net::TcpListener> {
         let mut tries = 1;
         loop {
             let opened = self.opened();
             match opened {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
-                    tracing::warn!(address = %self.address, "this address is in use: it is tried again");
+                    tracing::warn!(address = %self.address, "the address is in use; trying again");
                     tries += 1;
                     tokio::time::sleep(AGAIN).await;
                 }
@@ -75,7 +74,7 @@ impl Socket {
         again
     }
 
-    /// Another descriptor of it, if it is open.
+    /// Returns another descriptor of the socket, if it is open.
     pub fn descriptor(&self) -> io::Result<Option<OwnedFd>> {
         self.lock().as_ref().map(|open| open.try_clone().map(OwnedFd::from)).transpose()
     }
@@ -90,7 +89,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     }?;
-    // Connections of an earlier edge may still be ending there.
+    // Connections of an earlier edge may still be closing there.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)?.into_std()

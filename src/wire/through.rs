@@ -1,8 +1,8 @@
-//! What a connection that stands before another one passes through to it unchanged.
+//! The parts of a connection that a wrapper passes through unchanged.
 //!
-//! It decides nothing: what is read, and what is said of TLS, each wrapper does itself.
+//! It decides nothing. Each wrapper implements reading and reports TLS on its own.
 
-/// Has what is written to a wrapper go to its field `inner`.
+/// Implements writing for a wrapper by passing it to the field `inner`.
 macro_rules! writes_pass_through {
     ($wrapper:ty) => {
         impl tokio::io::AsyncWrite for $wrapper {
@@ -43,8 +43,8 @@ macro_rules! writes_pass_through {
     };
 }
 
-/// Has a wrapper be shut down, and tell of its socket and of its times, as the stream in its field `inner`; of the connection
-/// it tells what its field `connection` holds.
+/// Implements a wrapper's shutdown, socket and timing digests by passing them to the field `inner`. The proxy digest is
+/// the field `connection`.
 macro_rules! connection_passes_through {
     ($wrapper:ty) => {
         #[async_trait::async_trait]

@@ -1,4 +1,4 @@
-//! TLS on the listener: which certificates, for which names, and when their files are read again.
+//! TLS on the listener: which certificates, for which names, and when to reload their files.
 //!
 //! It decides nothing about who a client is: a client certificate proves only that the configured authority signed it.
 
@@ -18,16 +18,16 @@ use rustls::{RootCertStore, ServerConfig};
 use crate::clock;
 use crate::lasting::Lasting;
 
-/// Where the listener's certificates are. All files are PEM.
+/// The files of the listener's certificates, all in PEM format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsOptions {
-    /// Chosen by the name that the client asks for; the first one for any other name. Not empty.
+    /// Chosen by the name that the client requests; the first one serves any other name. Not empty.
     pub certificates: Vec<CertificateFiles>,
-    /// Clients must have a certificate of this authority.
+    /// If set, clients must have a certificate signed by this authority.
     pub client_ca: Option<PathBuf>,
 }
 
-/// A certificate, with those that signed it, and its key.
+/// A certificate with its chain, and its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFiles {
     pub cert: PathBuf,
@@ -49,10 +49,10 @@ pub enum TlsError {
     Setup(String),
 }
 
-/// How often files are looked at, at most.
+/// The shortest interval between two checks of the files.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the listener serves TLS with; it follows its files.
+/// The listener's TLS configuration, which follows its files.
 pub struct TlsFiles {
     options: TlsOptions,
     loaded: Mutex<Loaded>,
@@ -65,7 +65,7 @@ struct Loaded {
     failing: Lasting,
 }
 
-/// By what a changed file is known.
+/// Identifies a version of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp(Option<(SystemTime, u64)>);
 
@@ -73,7 +73,7 @@ impl TlsFiles {
     /// Reads the files.
     ///
     /// # Errors
-    /// When they cannot be used.
+    /// The files cannot be used.
     pub fn open(options: TlsOptions) -> Result<TlsFiles, TlsError> {
         let stamps = stamps(&options);
         let config = Arc::new(load(&options)?);
@@ -81,8 +81,8 @@ impl TlsFiles {
         Ok(TlsFiles { options, loaded: Mutex::new(loaded) })
     }
 
-    /// What to serve the next connection with. Files that have changed are read again; until they can be used, what was
-    /// read before stays in use.
+    /// Returns the configuration for the next connection. Files that have changed are read again. Until the new ones
+    /// can be used, the old ones stay in use.
     pub fn config(&self) -> Arc<ServerConfig> {
         let now = clock::now();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -103,12 +103,12 @@ impl TlsFiles {
                 loaded.config = Arc::new(config);
                 loaded.stamps = stamps;
                 loaded.failing = Lasting::new();
-                tracing::info!("the listener's certificates were read again");
+                tracing::info!("reloaded the listener's certificates");
             }
             // Tried again: a file may be in the middle of being replaced.
             Err(error) => {
                 if let Some(times) = loaded.failing.seen(now).times() {
-                    tracing::warn!(%error, times, "the listener's certificates have changed and cannot be used: the old ones stay");
+                    tracing::warn!(%error, times, "the listener's new certificates cannot be used; keeping the old ones");
                 }
             }
         }
@@ -168,7 +168,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     if found.is_empty() { Err(TlsError::Empty(path.to_owned())) } else { Ok(found) }
 }
 
-/// The certificate that names what the client asks for; else the first.
+/// Chooses the certificate that covers the requested name, or else the first.
 #[derive(Debug)]
 struct ByName(Vec<Arc<CertifiedKey>>);
 
@@ -185,14 +185,14 @@ fn names(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
     parsed.is_some_and(|parsed| verify_server_name(&parsed, name).is_ok())
 }
 
-/// What a client that does not speak TLS is told.
+/// The answer to a client that does not speak TLS.
 pub(super) const HINT: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 123\r\n\
 connection: close\r\n\r\n{\"error\":\"InvalidArgumentError\",\"message\":\"This port speaks HTTPS: begin the URL with https://\",\"reason\":\"https_required\"}\n";
 
-/// The first byte of a TLS connection: a handshake's record.
+/// The first byte of a TLS connection: a handshake record.
 pub(super) const HANDSHAKE_RECORD: u8 = 0x16;
 
-/// An error of the connection, for the log.
+/// Logs an error of the connection.
 pub(super) fn closed(error: &io::Error) {
     tracing::debug!(%error, "a TLS connection could not be set up");
 }

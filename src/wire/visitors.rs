@@ -1,6 +1,6 @@
-//! The connections that are open, how many there may be, and which idle one makes room for a new one.
+//! The open connections: how many there may be, and which idle one makes room for a new one.
 //!
-//! A connection that serves a request is never sent away. It decides nothing about requests.
+//! A connection that serves a request is never sent away. This file decides nothing about requests.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -16,19 +16,19 @@ use tokio::sync::{Notify, watch};
 
 use crate::clock;
 
-/// How many connections may be open.
+/// The limits on open connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VisitorLimits {
     pub connections: usize,
     pub per_address: usize,
-    /// Proxies, behind whose addresses many clients are: without a limit of their own.
+    /// Proxies with many clients behind one address: `per_address` does not apply to them.
     pub proxies: Vec<IpNet>,
 }
 
-/// An idle connection makes room after so long: one that is between two requests of a busy client stays.
+/// How long a connection must be idle before it makes room, so that one between two requests of a busy client stays.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// In place of a number of requests: sent away.
+/// Stored in place of the number of requests: the connection was sent away.
 const SENT_AWAY: usize = usize::MAX;
 
 /// All open connections.
@@ -38,7 +38,7 @@ pub struct Visitors {
     present: Mutex<Present>,
     refused: AtomicU64,
     sent_away: AtomicU64,
-    /// Whether each connection ends with its next answer: told again to those that have come since.
+    /// Whether each connection ends with its next answer. Sent again to reach connections that were opened since.
     ends: Arc<watch::Sender<bool>>,
     left: Notify,
 }
@@ -53,21 +53,21 @@ struct Present {
 /// One connection.
 pub struct Visitor {
     address: Option<IpAddr>,
-    /// Requests that are being served, or [`SENT_AWAY`].
+    /// The number of requests being served, or [`SENT_AWAY`].
     serving: AtomicUsize,
-    /// Since when nothing is served, in milliseconds from the start.
+    /// When the connection became idle, in milliseconds since the start.
     idle_since: AtomicU64,
     began: Instant,
     gone: Notify,
     ends: Arc<watch::Sender<bool>>,
 }
 
-/// A connection among those that are open; it is none any more when this is dropped.
+/// An open connection. It counts as open until this is dropped.
 pub struct Visit {
     visitors: Arc<Visitors>,
     number: u64,
     visitor: Arc<Visitor>,
-    /// As Pingora is told of an end.
+    /// The form in which Pingora is notified of the end.
     ends: watch::Receiver<bool>,
 }
 
@@ -75,7 +75,6 @@ pub struct Visit {
 pub struct Serving(Arc<Visitor>);
 
 impl Visitors {
-    /// No connection is open.
     pub fn new(limits: VisitorLimits) -> Arc<Visitors> {
         Arc::new(Visitors {
             limits,
@@ -88,27 +87,26 @@ impl Visitors {
         })
     }
 
-    /// The limits.
     pub const fn limits(&self) -> &VisitorLimits {
         &self.limits
     }
 
-    /// Connections that are open.
+    /// The number of open connections.
     pub fn count(&self) -> usize {
         self.present().visitors.len()
     }
 
-    /// Connections that were closed at once, since the start.
+    /// Connections that were refused and closed at once, since the start.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Idle connections that made room, since the start.
+    /// Idle connections that were sent away to make room, since the start.
     pub fn sent_away(&self) -> u64 {
         self.sent_away.load(Ordering::Relaxed)
     }
 
-    /// A connection is open. `None`: there are too many, and none that is idle.
+    /// Counts a new connection. `None` if there are too many and none of them is idle.
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>, now: Instant) -> Option<Visit> {
         let address = address.map(|address| address.to_canonical());
         let limited = address.filter(|one| !self.limits.proxies.iter().any(|net| net.contains(one)));
@@ -142,7 +140,8 @@ impl Visitors {
         Some(Visit { visitors: Arc::clone(self), number, visitor, ends: self.ends.subscribe() })
     }
 
-    /// From now on each connection ends with its next answer. Resolves when those that were open before have ended.
+    /// Makes each connection end with its next answer from now on. Resolves when the connections open before have
+    /// ended.
     pub async fn part(&self) {
         let first_new = {
             let present = self.present();
@@ -152,8 +151,8 @@ impl Visitors {
         self.until(|present| present.visitors.keys().all(|number| *number >= first_new)).await;
     }
 
-    /// From now on each connection ends with its next answer. To be told again when nobody else comes: one of HTTP/2 that
-    /// has come since the first time may be used until then.
+    /// Makes each connection end with its next answer from now on. Call it again once no new connections come: an
+    /// HTTP/2 connection that was opened after the first call may be used until then.
     pub fn end_all(&self) {
         self.ends.send_replace(true);
     }
@@ -166,7 +165,7 @@ impl Visitors {
     async fn until(&self, done: impl Fn(&Present) -> bool) {
         loop {
             let left = self.left.notified();
-            // Created before the look: one that leaves in between is noticed.
+            // Created before the check, so that a connection that ends in between is noticed.
             if done(&self.present()) {
                 return;
             }
@@ -174,7 +173,7 @@ impl Visitors {
         }
     }
 
-    /// Sends away the connection that has been idle longest, of this address if one is named.
+    /// Sends away the connection that has been idle longest, of this address if one is given.
     fn make_room(&self, present: &mut Present, address: Option<IpAddr>, now: Instant) -> bool {
         let Some(latest) = now.saturating_duration_since(self.began).checked_sub(IDLE) else { return false };
         let latest = millis(latest);
@@ -186,7 +185,7 @@ impl Visitors {
             .map(|(number, visitor)| (visitor.idle_since.load(Ordering::Acquire), *number))
             .filter(|(since, _)| *since <= latest)
             .collect();
-        // A request may begin meanwhile: then the next one.
+        // A request may begin meanwhile; if so, try the next connection.
         idle.sort_unstable();
         for (_, number) in idle {
             let sent = present.visitors.get(&number).is_some_and(|visitor| visitor.send_away());
@@ -218,14 +217,14 @@ impl Present {
 }
 
 impl Visitor {
-    /// A request begins. `None`: the connection was sent away.
+    /// Begins a request. `None` if the connection was sent away.
     pub fn serve(self: &Arc<Self>) -> Option<Serving> {
         let more = |count: usize| (count != SENT_AWAY).then(|| count + 1);
         self.serving.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
         Some(Serving(Arc::clone(self)))
     }
 
-    /// Whether the connection ends with its next answer.
+    /// Returns whether the connection ends with its next answer.
     pub fn is_parting(&self) -> bool {
         *self.ends.borrow()
     }
@@ -240,17 +239,16 @@ impl Visitor {
 }
 
 impl Visit {
-    /// The connection.
     pub const fn visitor(&self) -> &Arc<Visitor> {
         &self.visitor
     }
 
-    /// Tells of the end of all connections.
+    /// Notifies of the end of all connections.
     pub const fn ends(&self) -> &watch::Receiver<bool> {
         &self.ends
     }
 
-    /// Resolves when the connection has to make room. No request of it is being served then, nor will be.
+    /// Resolves when the connection must make room. No request is being served on it, nor will be.
     pub async fn sent_away(&self) {
         self.visitor.gone.notified().await;
     }
@@ -274,13 +272,14 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Carries the connection to the hooks: of what Pingora shows them of a connection, this alone takes data of ours.
+/// Carries the connection to the hooks. Of all that Pingora shows the hooks of a connection, only this digest takes
+/// user data.
 pub(super) fn digest_of(visitor: &Arc<Visitor>) -> Option<Arc<ProxyDigest>> {
     let response = Box::new(ResponseHeader::build_no_case(200, None).ok()?);
     Some(Arc::new(ProxyDigest::new(response, Some(Box::new(Arc::clone(visitor))))))
 }
 
-/// The connection of a request.
+/// Returns the connection of a request.
 pub fn visitor_of(digest: Option<&Digest>) -> Option<Arc<Visitor>> {
     let data = digest?.proxy_digest.as_ref()?.user_data.as_ref()?;
     data.downcast_ref::<Arc<Visitor>>().cloned()

@@ -1,4 +1,4 @@
-//! A certificate authority of a test's own, and the TLS ends that it vouches for.
+//! A certificate authority for tests, and the TLS ends that it certifies.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig, version};
 
-/// A server's end, certified for one name.
+/// A server's end, with a certificate for one name.
 pub struct Certified {
-    /// What a client has to trust, as PEM.
+    /// The certificate that a client must trust, as PEM.
     pub authority: String,
     pub server: Arc<ServerConfig>,
 }
@@ -34,7 +34,7 @@ pub struct Files {
 }
 
 impl Authority {
-    /// A new one.
+    /// Creates a new authority.
     pub fn new() -> Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("an authority");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -42,12 +42,12 @@ impl Authority {
         Authority(CertifiedIssuer::self_signed(params, key).expect("an authority's certificate"))
     }
 
-    /// What has to be trusted, as PEM.
+    /// Returns the certificate that clients must trust, as PEM.
     pub fn pem(&self) -> String {
         self.0.pem()
     }
 
-    /// Writes a certificate for this name into the folder, with its key.
+    /// Writes a certificate for this name, and its key, into the folder.
     pub fn issue(&self, name: &str, folder: &Path) -> Files {
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![name.to_owned()]).expect("a certificate's name");
@@ -58,7 +58,7 @@ impl Authority {
         files
     }
 
-    /// A server's end for this name; clients must show a certificate of that authority.
+    /// Returns a server's end for this name. With `clients`, clients must show a certificate of that authority.
     pub fn server(&self, name: &str, clients: Option<&Authority>) -> Arc<ServerConfig> {
         let provider = Arc::new(ring::default_provider());
         let key = KeyPair::generate().expect("a key");
@@ -87,7 +87,7 @@ impl Default for Authority {
     }
 }
 
-/// A new authority that vouches for this name.
+/// Returns a new authority and a server's end for this name, certified by it.
 pub fn certified(name: &str) -> Certified {
     let authority = Authority::new();
     Certified { authority: authority.pem(), server: authority.server(name, None) }

@@ -22,7 +22,7 @@ pub enum Reset {
     Forbidden,
 }
 
-/// Which Chroma is run: the one that everything is measured on, or an older one by its version.
+/// Which Chroma runs: the version that everything is measured on, or an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
     Current,
@@ -38,25 +38,25 @@ pub struct ChromaServer {
     port: Port,
     reset: Reset,
     version: Version,
-    /// More lines of its configuration.
+    /// Additional lines of its configuration.
     lines: String,
     _own: Option<TempDir>,
 }
 
 impl ChromaServer {
-    /// A server on a fresh folder that goes away with it.
+    /// Starts a server on a fresh folder that is removed with it.
     pub fn fresh() -> ChromaServer {
         Self::with_reset(Reset::Forbidden)
     }
 
-    /// A server on a fresh folder, with or without `POST /reset`.
+    /// Starts a server on a fresh folder, with or without `POST /reset`.
     pub fn with_reset(reset: Reset) -> ChromaServer {
         let own = place::data_dir("server");
         let dir = own.path().to_owned();
         Self::launch(dir, Port::take(), reset, Some(own))
     }
 
-    /// A server of this version on a fresh folder that goes away with it.
+    /// Starts a server of this version on a fresh folder that is removed with it.
     pub fn of_version(version: Version) -> ChromaServer {
         let own = place::data_dir("server");
         let mut server = Self::prepared(own.path().to_owned(), Port::take(), Reset::Forbidden, Some(own));
@@ -65,12 +65,12 @@ impl ChromaServer {
         server
     }
 
-    /// The same server, run by another version from its next start on.
+    /// Runs another version from the next start on.
     pub fn becomes(&mut self, version: Version) {
         self.version = version;
     }
 
-    /// Started again with this line added to its configuration.
+    /// Restarts it with this line added to its configuration.
     pub fn configured(mut self, line: &str) -> ChromaServer {
         self.kill();
         self.lines.push_str(line);
@@ -79,12 +79,12 @@ impl ChromaServer {
         self
     }
 
-    /// A server on this folder, which stays.
+    /// Starts a server on this folder, which stays.
     pub fn start(dir: &Path) -> ChromaServer {
         Self::start_on(dir, Port::take())
     }
 
-    /// A server on this folder, which stays, and this port.
+    /// Starts a server on this folder, which stays, and this port.
     pub fn start_on(dir: &Path, port: Port) -> ChromaServer {
         Self::launch(dir.to_owned(), port, Reset::Forbidden, None)
     }
@@ -100,13 +100,13 @@ impl ChromaServer {
         ChromaServer { child: None, dir, data, port, reset, version: Version::Current, lines: String::new(), _own: own }
     }
 
-    /// Starts it (again) on the same folder and port, and waits for its heartbeat.
+    /// Starts it again on the same folder and port, and waits for its heartbeat.
     pub fn restart(&mut self) {
         self.start_again();
         self.await_heartbeat();
     }
 
-    /// Starts it (again) without waiting.
+    /// Starts it again without waiting.
     pub fn start_again(&mut self) {
         assert!(self.child.is_none(), "the server on port {} still runs", self.port.number);
         let config = self.dir.join("server.yaml");
@@ -152,20 +152,20 @@ impl ChromaServer {
         self.dir.join("server.log")
     }
 
-    /// SIGKILL, and its end awaited.
+    /// Sends SIGKILL and waits for its end.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.reap();
     }
 
-    /// SIGKILL without waiting, if it runs.
+    /// Sends SIGKILL without waiting, if it runs.
     pub fn shoot(&mut self) {
         if self.child.is_some() {
             self.signal(Signal::SIGKILL);
         }
     }
 
-    /// Whether it has ended; it can be started again then.
+    /// Returns whether it has ended. If so, it can be started again.
     pub fn has_ended(&mut self) -> bool {
         let ended = self.child.as_mut().is_none_or(|child| child.try_wait().expect("our own child").is_some());
         if ended {
@@ -174,19 +174,19 @@ impl ChromaServer {
         ended
     }
 
-    /// SIGTERM, and its end awaited.
+    /// Sends SIGTERM and waits for its end.
     pub fn term(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
         self.reap()
     }
 
-    /// SIGSTOP: it hangs, and connections to it are still accepted.
+    /// Sends SIGSTOP: the server hangs, but connections to it are still accepted.
     pub fn stop(&self) {
         self.signal(Signal::SIGSTOP);
         wait_until_stopped(self.child.as_ref().expect("a running server").id());
     }
 
-    /// SIGCONT.
+    /// Sends SIGCONT.
     pub fn cont(&self) {
         self.signal(Signal::SIGCONT);
     }
@@ -200,8 +200,8 @@ impl ChromaServer {
         self.child.take().expect("a running server").wait().expect("the end of our own child")
     }
 
-    /// Its database locked against writes until this is dropped: every write hangs, while reads and the heartbeat
-    /// go on.
+    /// Locks its database against writes until the returned connection is dropped. Every write hangs, while reads and
+    /// the heartbeat go on.
     pub fn hold_writes(&self) -> rusqlite::Connection {
         let store = rusqlite::Connection::open(self.dir.join("data/chroma.sqlite3")).expect("the server's database");
         store.busy_timeout(Duration::from_secs(10)).expect("a timeout");
@@ -209,31 +209,31 @@ impl ChromaServer {
         store
     }
 
-    /// A copy of its data.
+    /// Returns a copy of its data.
     pub fn save(&self) -> tempfile::TempDir {
         assert!(self.child.is_none(), "kill it first");
         self.snapshot()
     }
 
-    /// A copy of its data as it is now. Stop it first: then it is as after a power failure.
+    /// Returns a copy of its data as it is now. Stop the server first, and the copy is as after a power failure.
     pub fn snapshot(&self) -> tempfile::TempDir {
         let saved = tempfile::tempdir().expect("a folder");
         copy(&self.dir.join("data"), &saved.path().join("data"));
         saved
     }
 
-    /// From its next start on it is a second process on the data folder of another server, or on its own again.
+    /// From its next start on, runs it as a second process on another server's data folder, or on its own again.
     pub fn shares_the_folder_of(&mut self, other: Option<&ChromaServer>) {
         self.data = other.map_or_else(|| self.dir.join("data"), |other| other.data.clone());
     }
 
-    /// Puts this copy of some server's data in the place of its own.
+    /// Replaces its data with this copy of some server's data.
     pub fn put_back(&mut self, saved: &tempfile::TempDir) {
         self.wipe();
         copy(&saved.path().join("data"), &self.dir.join("data"));
     }
 
-    /// Damages every index that it has written to a file: their headers are zeros. How many there were.
+    /// Overwrites the header of every index that it has written to a file with zeros. Returns how many there were.
     pub fn damage_indexes(&self) -> usize {
         assert!(self.child.is_none(), "kill it first");
         let folders = std::fs::read_dir(self.dir.join("data")).expect("the server's data");
@@ -241,7 +241,7 @@ impl ChromaServer {
         headers.filter(|file| file.exists()).map(|file| std::fs::write(file, [0; 100]).expect("an index")).count()
     }
 
-    /// Throws its data away: it comes back blank.
+    /// Deletes its data: the server comes back blank.
     pub fn wipe(&mut self) {
         assert!(self.child.is_none(), "kill it first");
         std::fs::remove_dir_all(self.dir.join("data")).expect("the server's data");
@@ -251,7 +251,7 @@ impl ChromaServer {
 impl Drop for ChromaServer {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; either way nothing is left behind.
+            // It may have ended by itself. Either way no process is left behind.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -279,7 +279,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The process id, for a signal.
+/// Returns the process id, for a signal.
 pub fn pid(child: &Child) -> Pid {
     Pid::from_raw(i32::try_from(child.id()).expect("a process id"))
 }

@@ -1,5 +1,5 @@
-//! An edge with its servers, and the question that every test ends with: do they all hold the same, and is it
-//! what the journal says?
+//! An edge with its servers, and the check that ends every test: all servers hold the same content, and it is what the
+//! journal produces.
 
 use std::time::{Duration, Instant};
 
@@ -20,29 +20,29 @@ pub const CATCH_UP: Duration = Duration::from_secs(60);
 /// An edge in front of servers of its own.
 #[derive(Debug)]
 pub struct Cluster {
-    // Dropped first: an edge that loses its servers has every reason to complain.
+    // Dropped first: an edge that loses its servers reports errors.
     pub edge: Edge,
     pub servers: Vec<ChromaServer>,
 }
 
 impl Cluster {
-    /// A primary and a replica.
+    /// Starts a primary and a replica.
     pub fn two() -> Cluster {
         Self::with(2, |edge| edge)
     }
 
-    /// This many servers, and an edge configured like this.
+    /// Starts this many servers, and an edge with this configuration.
     pub fn with(servers: usize, configure: impl FnOnce(Builder) -> Builder) -> Cluster {
         Self::of((0..servers).map(|_| ChromaServer::fresh()).collect(), configure)
     }
 
-    /// These servers, and an edge configured like this.
+    /// Starts an edge with this configuration in front of these servers.
     pub fn of(servers: Vec<ChromaServer>, configure: impl FnOnce(Builder) -> Builder) -> Cluster {
         let edge = configure(Edge::builder().instances(&servers.iter().collect::<Vec<_>>())).start();
         Cluster { edge, servers }
     }
 
-    /// A primary and a replica, each behind a relay.
+    /// Starts a primary and a replica, each behind a relay.
     pub fn relayed(configure: impl FnOnce(Builder) -> Builder) -> (Cluster, Vec<Relay>) {
         let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
         let relays: Vec<Relay> = servers.iter().map(Relay::plain).collect();
@@ -50,7 +50,7 @@ impl Cluster {
         (Cluster { edge: configure(edge).start(), servers }, relays)
     }
 
-    /// These servers, and an edge whose instances are where the configuration says.
+    /// Starts an edge whose instances are at the addresses in the configuration, with these servers.
     pub fn at(servers: Vec<ChromaServer>, configure: impl FnOnce(Builder) -> Builder) -> Cluster {
         Cluster { edge: configure(Edge::builder()).start(), servers }
     }
@@ -67,13 +67,14 @@ impl Cluster {
         &mut self.servers[1]
     }
 
-    /// A new collection's id, as clients see it.
+    /// Creates a collection and returns its id, as clients see it.
     #[track_caller]
     pub fn create(&self, name: &str) -> String {
         create(&self.client(), name)
     }
 
-    /// A new collection of records `r0`, `r1`, ... that are marked as old, once every server has them: its id.
+    /// Creates a collection of records `r0`, `r1`, ... that are marked as old, and waits until every server has them.
+    /// Returns its id.
     #[track_caller]
     pub fn filled(&self, name: &str, records: usize) -> String {
         let collection = self.create(name);
@@ -85,7 +86,7 @@ impl Cluster {
         collection
     }
 
-    /// Waits until everything is replicated everywhere, then compares all servers with each other, with the journal's
+    /// Waits until everything is replicated everywhere. Then compares all servers with each other, with the journal's
     /// fold, and with what the edge itself shows. Returns the common content.
     #[track_caller]
     pub fn assert_converged(&self) -> Content {
@@ -98,7 +99,7 @@ impl Cluster {
         self.assert_holds(fold::fold(&self.edge.journal_path(), tenants), tenants)
     }
 
-    /// As [`Cluster::assert_converged`], with a journal in PostgreSQL.
+    /// Does the same as [`Cluster::assert_converged`], with a journal in PostgreSQL.
     #[track_caller]
     pub fn assert_converged_with(&self, journal: &Postgres) -> Content {
         self.edge.wait_until_in_sync(CATCH_UP);
@@ -116,32 +117,32 @@ impl Cluster {
     }
 }
 
-/// A new collection's id in the default database.
+/// Creates a collection in the default database and returns its id.
 #[track_caller]
 pub fn create(client: &Client, name: &str) -> String {
     let answer = client.post(&format!("{DEFAULT}/collections"), &json!({ "name": name })).expect(200);
     answer.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// One small record.
+/// Returns the body of one small record.
 pub fn record(id: &str) -> Value {
     json!({ "ids": [id], "embeddings": [[0.5, 0.25, 1.0]], "documents": [format!("document of {id}")] })
 }
 
-/// Adds one record, whatever comes back.
+/// Adds one record and returns the answer, whatever it is.
 #[track_caller]
 pub fn add(client: &Client, collection: &str, id: &str) -> Answer {
     client.post(&record_path(collection, "add"), &record(id))
 }
 
-/// The ids that a collection shows, in order.
+/// Returns the ids that a collection shows, in order.
 #[track_caller]
 pub fn ids(client: &Client, collection: &str) -> Vec<String> {
     let answer = client.post(&record_path(collection, "get"), &json!({ "include": [] })).expect(200).json();
     serde_json::from_value(answer["ids"].clone()).expect("ids")
 }
 
-/// The ids that this server itself shows for the collection of this name.
+/// Returns the ids that this server itself shows for the collection with this name.
 #[track_caller]
 pub fn ids_by_name(server: &ChromaServer, name: &str) -> Vec<String> {
     let client = server.client();
@@ -149,12 +150,12 @@ pub fn ids_by_name(server: &ChromaServer, name: &str) -> Vec<String> {
     ids(&client, found["id"].as_str().expect("an id"))
 }
 
-/// The number of transactions in the journal.
+/// Returns the number of transactions in the journal.
 pub fn journaled(edge: &Edge) -> usize {
     fold::transactions(&edge.journal_path()).len()
 }
 
-/// What an answer took.
+/// Returns the result of a call, and how long it took.
 pub fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = call();

@@ -1,4 +1,4 @@
-//! A collector of traces: takes what OpenTelemetry's protocol posts, by the official types, and keeps the spans.
+//! A collector of traces: accepts OTLP posts, decodes them with the official types, and keeps the spans.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +12,12 @@ use prost::Message;
 use super::place::wait_for;
 use super::webhook::{Post, Receiver};
 
-/// A span as it came.
+/// A span as received.
 #[derive(Clone, Debug)]
 pub struct SpanSeen {
     pub trace: String,
     pub id: String,
-    /// Empty: it begins its trace.
+    /// Empty for the root of a trace.
     pub parent: String,
     pub name: String,
     pub is_server: bool,
@@ -30,12 +30,12 @@ pub struct SpanSeen {
 }
 
 impl SpanSeen {
-    /// The attribute's value as text; empty: there is none.
+    /// Returns the attribute's value as text, or an empty string if there is none.
     pub fn get(&self, key: &str) -> &str {
         self.attributes.get(key).map_or("", String::as_str)
     }
 
-    /// As the header that passes it on.
+    /// Returns the header that propagates the span.
     pub fn traceparent(&self) -> String {
         format!("00-{}-{}-01", self.trace, self.id)
     }
@@ -46,27 +46,27 @@ impl SpanSeen {
 pub struct Collector(Receiver);
 
 impl Collector {
-    /// Answers these statuses first, then takes everything.
+    /// Starts a collector that answers these statuses first, then accepts everything.
     pub fn start(answers: &[u16]) -> Collector {
         Collector(Receiver::start(answers))
     }
 
-    /// Its address, without the path of traces.
+    /// Returns its address, without the path of traces.
     pub fn endpoint(&self) -> String {
         self.0.address()
     }
 
-    /// Every post so far.
+    /// Returns every post so far.
     pub fn posts(&self) -> Vec<Post> {
         self.0.posts()
     }
 
-    /// Every span that it has taken.
+    /// Returns every span that it has accepted.
     pub fn spans(&self) -> Vec<SpanSeen> {
         self.posts().iter().filter(|post| post.status < 300).flat_map(spans_in).collect()
     }
 
-    /// What `find` finds in the spans, once it does.
+    /// Waits until `find` finds something in the spans, and returns it.
     #[track_caller]
     pub fn wait<T>(&self, what: &str, find: impl Fn(&[SpanSeen]) -> Option<T>) -> T {
         wait_for(what, Duration::from_secs(60), || find(&self.spans()))

@@ -1,8 +1,8 @@
-//! A TCP link to a PostgreSQL server that fails at a message's boundary: it refuses, cuts, holds and delays, and can do so
-//! at a COMMIT.
+//! A TCP link to a PostgreSQL server that fails at message boundaries: it refuses, cuts, holds and delays, and can do
+//! so at a COMMIT.
 //!
-//! Unlike [`FaultLink`](super::link::FaultLink), which knows bytes alone, it delivers what it held even when its client is
-//! gone: a commit that was given up may still become durable. Only without TLS.
+//! Unlike [`FaultLink`](super::link::FaultLink), which handles bytes only, it delivers what it held even when its
+//! client is gone: a commit that was given up may still become durable. Works only without TLS.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,14 +14,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, watch};
 
-/// What becomes of the next COMMIT that a client sends.
+/// What happens to the next COMMIT that a client sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AtCommit {
-    /// The connection is cut, and the server never hears of it.
+    /// The connection is cut before the COMMIT reaches the server.
     CutBefore,
-    /// The server gets it, and its answer is cut off.
+    /// The server receives it, and its answer is cut off.
     CutAfter,
-    /// It is held until [`CommitLink::release`], with all that follows on its connection, even when the client is gone.
+    /// It is held until [`CommitLink::release`], with everything that follows on its connection, even when the client
+    /// is gone.
     Keep,
 }
 
@@ -29,13 +30,13 @@ pub enum AtCommit {
 struct Shared {
     server: SocketAddr,
     state: Mutex<State>,
-    /// Counted up to end every connection that is open.
+    /// Incremented to end every open connection.
     cut: watch::Sender<u64>,
-    /// Whether what clients send is held.
+    /// Whether the link holds what clients send.
     kept: watch::Sender<bool>,
-    /// Counted up to deliver the COMMITs that are held.
+    /// Incremented to deliver the held COMMITs.
     released: watch::Sender<u64>,
-    /// A COMMIT was held, or its connection cut.
+    /// Notified when a COMMIT was held, or its connection was cut.
     met: Notify,
 }
 
@@ -45,25 +46,25 @@ struct State {
     at_commit: Option<AtCommit>,
     /// Bytes that clients may still send.
     budget: Option<usize>,
-    /// How long each message of a client takes to arrive.
+    /// The delay of each message of a client.
     delay: Duration,
 }
 
-/// A link. Its connections end when it is dropped.
+/// A link. Dropping it ends its connections.
 #[derive(Debug)]
 pub struct CommitLink {
     port: u16,
     shared: Arc<Shared>,
-    /// `None` only while the link is dropped.
+    /// `None` only while the link is being dropped.
     runtime: Option<Runtime>,
 }
 
 impl CommitLink {
-    /// A link to the server on this port. It passes everything on.
+    /// Starts a link to the server on this port. It passes everything on.
     pub fn to(port: u16) -> CommitLink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        // Not from the caller's runtime, which may be one that must not block.
+        // Not on the caller's runtime, which may be one that must not block.
         let bound = runtime.spawn(TcpListener::bind("127.0.0.1:0"));
         let (done, result) = std::sync::mpsc::channel();
         runtime.spawn(async move { done.send(bound.await) });
@@ -85,7 +86,7 @@ impl CommitLink {
         self.port
     }
 
-    /// From now on, new connections are closed at once; or no longer.
+    /// Sets whether new connections are closed at once.
     pub fn refuse(&self, refuse: bool) {
         self.shared.state().refuse = refuse;
     }
@@ -95,38 +96,38 @@ impl CommitLink {
         self.shared.cut.send_modify(|count| *count += 1);
     }
 
-    /// Cuts the connection on which clients exceed this many more bytes, counted over all connections.
+    /// Cuts the connection whose client exceeds this many more bytes, counted over all connections.
     pub fn cut_after(&self, bytes: usize) {
         self.shared.state().budget = Some(bytes);
     }
 
-    /// From now on, what clients send is held, until [`CommitLink::release`].
+    /// Holds what clients send from now on, until [`CommitLink::release`].
     pub fn keep(&self) {
         self.shared.kept.send_replace(true);
     }
 
-    /// Delivers what was held, and all that follows.
+    /// Delivers what was held, and everything that follows.
     pub fn release(&self) {
         self.shared.kept.send_replace(false);
         self.shared.released.send_modify(|count| *count += 1);
     }
 
-    /// From now on, each message of a client takes this long to arrive.
+    /// Delays each message of a client by this much from now on.
     pub fn delay(&self, delay: Duration) {
         self.shared.state().delay = delay;
     }
 
-    /// What becomes of the next COMMIT.
+    /// Sets what happens to the next COMMIT.
     pub fn at_commit(&self, fate: AtCommit) {
         self.shared.state().at_commit = Some(fate);
     }
 
-    /// Waits until the COMMIT that [`CommitLink::at_commit`] waits for has arrived.
+    /// Waits until the COMMIT of [`CommitLink::at_commit`] has arrived.
     pub async fn met(&self) {
         self.shared.met.notified().await;
     }
 
-    /// Whether the COMMIT that [`CommitLink::at_commit`] waits for has yet to arrive.
+    /// Returns whether the COMMIT of [`CommitLink::at_commit`] has yet to arrive.
     pub fn awaits_commit(&self) -> bool {
         self.shared.state().at_commit.is_some()
     }
@@ -159,7 +160,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 enum End {
     /// It closed, or was cut.
     Cut,
-    /// The answer to the last message is to be cut off.
+    /// The answer to the last message must be cut off.
     AfterAnswer,
 }
 
@@ -225,7 +226,7 @@ async fn forward(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, shared: 
     }
 }
 
-/// How many of these bytes may pass.
+/// Returns how many of these bytes may pass.
 fn spend(budget: &mut Option<usize>, bytes: usize) -> usize {
     let Some(left) = budget else { return bytes };
     let allowed = bytes.min(*left);
@@ -236,7 +237,8 @@ fn spend(budget: &mut Option<usize>, bytes: usize) -> usize {
     allowed
 }
 
-/// One message; `None` when the client has closed. The first ones have no type: a length, and what is asked for.
+/// Reads one message; `None` when the client has closed. The first messages have no type, only a length and a request
+/// code.
 async fn read(client: &mut OwnedReadHalf, begun: &mut bool) -> io::Result<Option<Vec<u8>>> {
     const STARTUP: u32 = 196_608;
     let mut message = Vec::new();

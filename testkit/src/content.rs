@@ -1,6 +1,6 @@
-//! Everything a server holds, in a form that two servers can be compared in: ids that each server gives by
-//! itself are left out, everything else is exact. Embeddings are compared bit for bit, metadata values and
-//! documents by their JSON text.
+//! Everything a server holds, in a form in which two servers can be compared. Ids that each server assigns itself are
+//! left out; everything else is exact. Embeddings are compared bit by bit, metadata values and documents by their JSON
+//! text.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,7 +15,7 @@ use super::place::wait_for;
 
 const PAGE: usize = 1000;
 const LISTED: usize = 100_000;
-/// How long a read that Chroma fails for a passing reason is repeated.
+/// How long to repeat a read that Chroma fails for a transient reason.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,7 +44,7 @@ pub struct Definition {
 pub struct Record {
     pub id: String,
     pub document: Option<String>,
-    /// Each value's JSON text; no metadata and empty metadata are the same to Chroma.
+    /// Each value's JSON text. Chroma treats no metadata and empty metadata as the same.
     pub metadata: BTreeMap<String, String>,
     pub uri: Option<String>,
     /// Each float's bits.
@@ -65,13 +65,13 @@ pub struct Content {
 }
 
 impl Content {
-    /// Everything that this server holds in these tenants.
+    /// Reads everything that this server holds in these tenants.
     pub fn of(client: &Client, tenants: &[&str]) -> Content {
         let mut content = Content::default();
         for tenant in tenants {
             let databases =
                 read(client, "GET", &format!("/api/v2/tenants/{tenant}/databases?limit={LISTED}"), &Value::Null);
-            // The edge's own, which differ on each server.
+            // The edge's own databases, which differ on each server.
             let own = |name: &String| name.starts_with("chroma-edge-");
             for database in names(&databases.json()).into_iter().filter(|name| !own(name)) {
                 content.add_database(client, tenant, &database);
@@ -99,13 +99,13 @@ impl Content {
         }
     }
 
-    /// The number of records in all collections.
+    /// Returns the number of records in all collections.
     pub fn record_count(&self) -> usize {
         self.collections.values().map(|collection| collection.records.len()).sum()
     }
 }
 
-/// Every record of the collection at this path, page by page, checked against `count`.
+/// Reads every record of the collection at this path, page by page, and checks the number against `count`.
 pub fn records(client: &Client, path: &str) -> Vec<Record> {
     let mut all = Vec::new();
     loop {
@@ -132,7 +132,7 @@ struct Page {
     embeddings: Vec<Box<RawValue>>,
 }
 
-/// The records in an answer to `get` that includes everything.
+/// Parses the records in an answer to `get` that includes everything.
 pub fn parse_page(answer: &Answer) -> Vec<Record> {
     let page: Page = serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer}"));
     let count = page.ids.len();
@@ -153,7 +153,7 @@ fn texts(metadata: BTreeMap<String, Box<RawValue>>) -> BTreeMap<String, String> 
     metadata.into_iter().map(|(key, value)| (key, value.get().to_owned())).collect()
 }
 
-/// The bits of each float in this JSON array. By way of an `f64`, a float could be rounded twice.
+/// Returns the bits of each float in this JSON array. Parsing by way of an `f64` could round a float twice.
 pub fn bits(array: &str) -> Vec<u32> {
     let inner = array.trim().strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let inner = inner.unwrap_or_else(|| panic!("an array of floats: {array}"));
@@ -161,7 +161,7 @@ pub fn bits(array: &str) -> Vec<u32> {
     if inner.trim().is_empty() { Vec::new() } else { inner.split(',').map(parse).collect() }
 }
 
-/// A read that must succeed, repeated while Chroma fails it for a reason that passes.
+/// Performs a read that must succeed, repeated while Chroma fails it for a transient reason.
 pub fn read(client: &Client, method: &str, path: &str, body: &Value) -> Answer {
     wait_for(&format!("{method} {}{path}", client.url()), PATIENCE, || {
         let answer = client.call(method, path, body);
@@ -176,7 +176,7 @@ fn names(list: &Value) -> Vec<String> {
     list.iter().map(|item| item["name"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// One thing that two servers do not agree on.
+/// One difference between two servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     pub place: String,
@@ -190,7 +190,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Everything in which `left` and `right` differ.
+/// Returns everything in which `left` and `right` differ.
 pub fn diff(left: &Content, right: &Content) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(&mut found, "databases", &left.databases, &right.databases);
@@ -214,7 +214,7 @@ fn diff_collection(found: &mut Vec<Difference>, key: &Key, left: &Collection, ri
     diff_records(found, &key.to_string(), &left.records, &right.records);
 }
 
-/// Goes down into objects, so that a difference names the smallest part that differs.
+/// Descends into objects, so that a difference names the smallest part that differs.
 fn diff_json(found: &mut Vec<Difference>, place: &str, left: &Value, right: &Value) {
     if let (Value::Object(a), Value::Object(b)) = (left, right) {
         let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -226,7 +226,7 @@ fn diff_json(found: &mut Vec<Difference>, place: &str, left: &Value, right: &Val
     compare(found, place, left, right);
 }
 
-/// Everything in which two lists of records differ, by id, then by order.
+/// Adds everything in which two lists of records differ, by id, then by order.
 pub fn diff_records(found: &mut Vec<Difference>, place: &str, left: &[Record], right: &[Record]) {
     let (a, b) = (by_id(place, left), by_id(place, right));
     let ids: BTreeSet<&str> = a.keys().chain(b.keys()).copied().collect();
@@ -253,7 +253,7 @@ fn compare<T: PartialEq + fmt::Debug>(found: &mut Vec<Difference>, place: &str, 
     }
 }
 
-/// Panics with every difference there is.
+/// Panics with every difference, if there is any.
 #[track_caller]
 pub fn assert_equal(what: &str, left: &Content, right: &Content) {
     let found = diff(left, right);

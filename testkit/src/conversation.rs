@@ -1,5 +1,5 @@
-//! The same requests to two servers, and what differs in the answers, ids apart: each UUID is replaced by the
-//! order of its first appearance, and lists that a server sorts by such an id are sorted by name.
+//! Sends the same requests to two servers and reports how the answers differ. Ids are ignored: each UUID is replaced by
+//! the number of its first appearance, and lists that a server sorts by such an id are sorted by name.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,16 @@ use serde_json::{Map, Value};
 
 use super::http::{Answer, Client, DEFAULT};
 
-/// How much of two answers must be equal: status and content type always.
+/// How much of two answers must be equal. Status and content type always must.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Same {
-    /// The whole body; of an error what Chroma has in it (the edge may add to that).
+    /// The whole body. For an error, the parts that Chroma sends (the edge may add to them).
     Body,
-    /// Keys, types and lengths, not the values: for clocks, and pages in an order that no two servers share.
+    /// Keys, types and lengths, but not the values: for clocks, and for pages whose order differs between servers.
     Shape,
     /// An error's name, not its text.
     ErrorName,
-    /// Nothing more.
+    /// Only the status and content type.
     Status,
 }
 
@@ -28,7 +28,7 @@ pub struct Step {
     pub path: String,
     pub content_type: &'static str,
     pub body: Vec<u8>,
-    /// The answer's id is known to later steps by this name.
+    /// The name under which later steps know the answer's id.
     pub capture: Option<&'static str>,
     pub same: Same,
 }
@@ -93,7 +93,7 @@ impl<'a> Side<'a> {
         Ok(answer)
     }
 
-    /// The body in the form in which it is compared.
+    /// Returns the body in the form in which it is compared.
     fn body(&mut self, answer: &Answer, same: Same) -> Value {
         let Ok(body) = serde_json::from_slice::<Value>(&answer.body) else {
             return if same == Same::Body { Value::String(self.without_ids(&answer.text())) } else { Value::Null };
@@ -115,7 +115,7 @@ impl<'a> Side<'a> {
         }
     }
 
-    /// The text with each random UUID replaced by the number of its first appearance.
+    /// Returns the text with each random UUID replaced by the number of its first appearance.
     fn without_ids(&mut self, text: &str) -> String {
         const LENGTH: usize = 36;
         let mut result = String::new();
@@ -143,7 +143,7 @@ impl<'a> Side<'a> {
     }
 }
 
-/// What Chroma has in an error.
+/// Returns the parts of an error that Chroma sends.
 fn error(body: &Value, same: Same) -> Value {
     let keys: &[&str] = if same == Same::Body { &["error", "message"] } else { &["error"] };
     let keep = |key: &&str| body.get(*key).map(|value| ((*key).to_owned(), value.clone()));
@@ -168,7 +168,7 @@ fn shape(value: &Value) -> Value {
     }
 }
 
-/// Runs all steps against both servers and tells every difference.
+/// Runs all steps against both servers and returns every difference.
 pub fn compare(left: &Client, right: &Client, steps: &[Step]) -> Vec<String> {
     let (mut left, mut right) = (Side::new(left), Side::new(right));
     let mut differences = Vec::new();

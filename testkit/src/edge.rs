@@ -1,6 +1,6 @@
-//! The real edge: its binary with a configuration, a journal and a log of its own; killed when dropped.
+//! The real edge: its binary with its own configuration, journal and log. It is killed when dropped.
 //!
-//! A test fails on an ERROR line or a panic in the edge's log that it did not announce.
+//! A test fails on any ERROR line or panic in the edge's log that it did not announce.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use super::place::{self, Port, wait_for};
 
 const START: Duration = Duration::from_secs(30);
 const TAIL: usize = 60;
-/// What a shell may have set, and would change what is tested.
+/// Variables that a shell may have set, and that would change what is tested.
 const VARIABLES: [&str; 11] = [
     "PORT",
     "HOSTS",
@@ -47,7 +47,7 @@ enum FileSize {
     Limitable,
 }
 
-/// How an edge is to be started.
+/// How to start an edge.
 #[derive(Debug, Default)]
 pub struct Builder {
     instances: Vec<(String, String)>,
@@ -62,7 +62,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// The servers behind it: `primary`, `replica`, `third`, ...
+    /// Adds these servers as its instances: `primary`, `replica`, `third`, ...
     pub fn instances(mut self, servers: &[&ChromaServer]) -> Self {
         for server in servers {
             self = self.instance_url(&server.url());
@@ -70,14 +70,14 @@ impl Builder {
         self
     }
 
-    /// One more server behind it, by URL.
+    /// Adds a server behind it, by URL.
     pub fn instance_url(mut self, url: &str) -> Self {
         let names = ["primary", "replica", "third", "fourth"];
         self.instances.push((names[self.instances.len()].to_owned(), format!("url: {url:?}")));
         self
     }
 
-    /// One more server behind it, by URL, vouched for by the authority in this file.
+    /// Adds a server behind it, by URL, certified by the authority in this file.
     pub fn instance_trusting(mut self, url: &str, ca_file: &Path) -> Self {
         self = self.instance_url(url);
         if let Some((_, keys)) = self.instances.last_mut() {
@@ -86,7 +86,7 @@ impl Builder {
         self
     }
 
-    /// One more server behind it, by URL, with more keys, as in `headers: { A: b }`.
+    /// Adds a server behind it, by URL, with more keys, as in `headers: { A: b }`.
     pub fn instance_with(mut self, url: &str, keys: &str) -> Self {
         self = self.instance_url(url);
         if let Some((_, known)) = self.instances.last_mut() {
@@ -95,25 +95,26 @@ impl Builder {
         self
     }
 
-    /// The variable PORT says where it listens, against its file.
+    /// Sets its port with the variable PORT, which overrides its file.
     pub fn listen_by_environment(mut self) -> Self {
         self.listen = Listen::ByEnvironment;
         self
     }
 
-    /// Another file to start than the binary that was built.
+    /// Starts this file instead of the binary that was built.
     pub fn program(mut self, path: &Path) -> Self {
         self.program = Some(path.to_owned());
         self
     }
 
-    /// Its files can be limited in size while it runs; a write beyond the limit fails and does not end it.
+    /// Allows limiting the size of its files while it runs. A write beyond the limit fails and does not end the
+    /// process.
     pub fn limitable_files(mut self) -> Self {
         self.file_size = FileSize::Limitable;
         self
     }
 
-    /// More lines of the `edge:` section, indented by two spaces already.
+    /// Adds lines to the `edge:` section, already indented by two spaces.
     pub fn config(mut self, lines: &str) -> Self {
         self.config.push_str(lines);
         self.config.push('\n');
@@ -125,19 +126,19 @@ impl Builder {
         self
     }
 
-    /// Another edge's journal file.
+    /// Uses another edge's journal file.
     pub fn journal(mut self, path: PathBuf) -> Self {
         self.journal = Some(path);
         self
     }
 
-    /// A journal in PostgreSQL, shared with every other edge of this address.
+    /// Uses a journal in PostgreSQL, shared with every other edge that uses this address.
     pub fn postgres(mut self, url: &str) -> Self {
         self.postgres = Some(url.to_owned());
         self
     }
 
-    /// More keys of the `journal:` section, as in `max_bytes: 1MiB`.
+    /// Adds keys to the `journal:` section, as in `max_bytes: 1MiB`.
     pub fn journal_keys(mut self, keys: &str) -> Self {
         self.journal_keys.push_str(", ");
         self.journal_keys.push_str(keys);
@@ -151,7 +152,7 @@ impl Builder {
         edge
     }
 
-    /// Starts the edge without waiting: it may be about to refuse.
+    /// Starts the edge without waiting, for an edge that may refuse to start.
     pub fn launch(self) -> Edge {
         let dir = place::data_dir("edge");
         let port = Port::take();
@@ -175,7 +176,7 @@ impl Builder {
             text.push_str(&format!("    - {{ name: {name}, {keys} }}\n"));
         }
         if !self.config.contains("heal:") {
-            // What is diverged stays so, unless a test is about its end.
+            // Diverged replicas stay diverged, unless the test is about healing.
             text.push_str("  heal: { enabled: false }\n");
         }
         text.push_str(&self.config);
@@ -215,7 +216,7 @@ impl Edge {
         Builder::default()
     }
 
-    /// An edge in front of these servers, all else by default.
+    /// Starts an edge in front of these servers, with defaults for everything else.
     pub fn over(servers: &[&ChromaServer]) -> Edge {
         Self::builder().instances(servers).start()
     }
@@ -245,7 +246,7 @@ impl Edge {
         wait_for("the edge's first answer", START, || client.send("GET", "/status", "", b"").ok());
     }
 
-    /// Waits until it serves; for one that asks who wants to know, and shows only its health.
+    /// Waits until it serves, for an edge that requires a token and shows only its health without one.
     pub fn wait_for_health(&self) {
         let client = self.client().with_timeout(Duration::from_secs(2));
         wait_for("the edge's health", START, || {
@@ -259,20 +260,20 @@ impl Edge {
         self.await_answer();
     }
 
-    /// As [`Edge::restart`], without waiting: it may be about to refuse.
+    /// Does the same as [`Edge::restart`] without waiting, for an edge that may refuse to start.
     pub fn relaunch(&mut self) {
         assert!(self.child.is_none(), "the edge still runs");
         self.spawn();
     }
 
-    /// From its next start on, its environment has this variable, or has it no more.
+    /// Sets or removes this environment variable, from the next start on.
     #[allow(dead_code, reason = "for those tests that tell a process where to end")]
     pub fn set_env(&mut self, name: &str, value: Option<&str>) {
         self.env.retain(|(known, _)| known != name);
         self.env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
-    /// From its next start on, these servers are behind it, under these names.
+    /// Replaces its instances by these servers, under these names, from the next start on.
     pub fn set_instances(&self, servers: &[(&str, &ChromaServer)]) {
         let path = self.dir().join("edge.yaml");
         let text = std::fs::read_to_string(&path).expect("the edge's configuration");
@@ -284,14 +285,14 @@ impl Edge {
         std::fs::write(path, text).expect("the edge's configuration");
     }
 
-    /// Changes the configuration's file, which the edge reads at its next start, or when it is told to.
+    /// Changes the configuration file, which the edge reads at its next start or reload.
     pub fn rewrite(&self, change: impl FnOnce(&str) -> String) {
         let path = self.dir().join("edge.yaml");
         let text = std::fs::read_to_string(&path).expect("the edge's configuration");
         std::fs::write(path, change(&text)).expect("the edge's configuration");
     }
 
-    /// Whether it has ended by itself; it can be started again then.
+    /// Returns whether it has ended by itself. If so, it can be started again.
     #[allow(dead_code, reason = "asked by the chaos run")]
     pub fn has_ended(&mut self) -> bool {
         let ended = self.child.as_mut().is_none_or(|child| child.try_wait().expect("our own child").is_some());
@@ -301,7 +302,7 @@ impl Edge {
         ended
     }
 
-    /// The id of its process.
+    /// Returns its process id.
     pub fn process(&self) -> u32 {
         self.child.as_ref().expect("a running edge").id()
     }
@@ -310,7 +311,7 @@ impl Edge {
         Client::new(self.port.number)
     }
 
-    /// The port in its file, which the environment may overrule.
+    /// Returns the port in its file, which the environment may override.
     pub fn configured_port(&self) -> u16 {
         self.configured_port
     }
@@ -331,18 +332,18 @@ impl Edge {
         std::fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// ERROR lines with this text belong to the scenario.
+    /// Expects ERROR lines with this text: they belong to the scenario.
     pub fn announce(&self, text: &str) {
         self.announced.lock().expect("no test thread panics here").push(text.to_owned());
     }
 
-    /// SIGKILL, and its end awaited.
+    /// Sends SIGKILL and waits for its end.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);
         self.wait_for_exit(Duration::from_secs(10));
     }
 
-    /// SIGTERM, without waiting.
+    /// Sends SIGTERM without waiting.
     pub fn term(&self) {
         self.signal(Signal::SIGTERM);
     }
@@ -351,7 +352,7 @@ impl Edge {
         kill(pid(self.child.as_ref().expect("a running edge")), signal).expect("a signal to our own child");
     }
 
-    /// No file of its grows beyond this many bytes; `None` lifts the limit. It must have been started for this.
+    /// Limits each of its files to this many bytes; `None` lifts the limit. Needs [`Builder::limitable_files`].
     pub fn limit_files(&self, bytes: Option<u64>) {
         use rustix::process::{Pid, Resource, Rlimit, prlimit};
         assert!(matches!(self.file_size, FileSize::Limitable), "it would be ended by a signal");
@@ -367,7 +368,7 @@ impl Edge {
         status
     }
 
-    /// The most memory that it has held so far, in bytes.
+    /// Returns its peak memory so far, in bytes.
     pub fn peak_memory(&self) -> u64 {
         let id = self.child.as_ref().expect("a running edge").id();
         let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("our own child's status");
@@ -376,7 +377,7 @@ impl Edge {
         kilobytes * 1024
     }
 
-    /// What `/status` says.
+    /// Returns `/status`.
     pub fn status(&self) -> Value {
         self.client().get("/status").expect(200).json()
     }
@@ -403,12 +404,12 @@ impl Edge {
         });
     }
 
-    /// The folder of its configuration, its log and, unless configured otherwise, its journal.
+    /// Returns the folder of its configuration, its log and, unless configured otherwise, its journal.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// ERROR lines and panics in its log so far that no test has announced.
+    /// Returns the ERROR lines and panics in its log that no test has announced.
     pub fn surprises(&self) -> Vec<String> {
         let announced = self.announced.lock().map(|list| list.clone()).unwrap_or_default();
         let log = self.log();
@@ -418,7 +419,7 @@ impl Edge {
     }
 }
 
-/// The level of a log line: among its first words, as the usual formats have it.
+/// Returns the level of a log line, which is among its first words in the usual formats.
 fn level(line: &str) -> Option<&str> {
     let levels = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
     if line.contains("\"level\":\"ERROR\"") {
@@ -427,7 +428,7 @@ fn level(line: &str) -> Option<&str> {
     line.split([' ', '[', ']']).take(4).find(|word| levels.contains(word))
 }
 
-/// Whether this status says that nothing is pending, everyone is healthy and none has diverged.
+/// Returns whether this status shows nothing pending, every instance healthy, and none diverged.
 pub fn is_in_sync(status: &Value) -> bool {
     let healthy = |one: &Value| one["healthy"] == true && is_nothing(&one["diverged"]);
     let instances = status["instances"].as_array();
@@ -449,7 +450,7 @@ fn is_nothing(value: &Value) -> bool {
 impl Drop for Edge {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // It may have ended by itself; either way nothing is left behind.
+            // It may have ended by itself. Either way no process is left behind.
             let _ = child.kill();
             let _ = child.wait();
         }

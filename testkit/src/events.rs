@@ -1,4 +1,4 @@
-//! A listener to server-sent events, over a raw connection.
+//! A client of server-sent events, over a raw connection.
 
 use std::io;
 use std::time::Duration;
@@ -20,13 +20,13 @@ pub struct Message {
 pub struct Listener {
     pub connection: Connection,
     text: String,
-    /// The beginning of a character.
+    /// The first bytes of an incomplete character.
     begun: Vec<u8>,
     /// The last id received, with a message or alone.
     pub last_id: String,
 }
 
-/// Asks for `/transaction/safety/events?` and this query.
+/// Requests `/transaction/safety/events?` with this query.
 pub fn ask(client: &Client, query: &str, last_id: Option<&str>) -> (Connection, Answer) {
     let mut connection = client.connect().expect("a connection");
     let mut headers = vec![("accept", "text/event-stream")];
@@ -39,7 +39,7 @@ pub fn ask(client: &Client, query: &str, last_id: Option<&str>) -> (Connection, 
 }
 
 impl Listener {
-    /// Listens; the stream is open when this returns.
+    /// Opens a stream. Returns once it is open.
     #[track_caller]
     pub fn open(client: &Client, query: &str, last_id: Option<&str>) -> Listener {
         let (connection, answer) = ask(client, query, last_id);
@@ -51,14 +51,14 @@ impl Listener {
             listener.read().expect("the stream's beginning");
         }
         if listener.text.find("data: ").is_none_or(|data| listener.text.find("\n\n") < Some(data)) {
-            // It only sets the position; what exists already comes after it.
+            // It only sets the position. Events that already exist come after it.
             let place: String = listener.text.drain(..listener.text.find("\n\n").unwrap_or(0) + 2).collect();
             listener.last_id = place.trim().strip_prefix("id: ").expect("a place").to_owned();
         }
         listener
     }
 
-    /// The next message; `None` at the stream's orderly end.
+    /// Returns the next message, or `None` at the stream's orderly end.
     #[track_caller]
     pub fn next(&mut self) -> Option<Message> {
         loop {
@@ -71,7 +71,7 @@ impl Listener {
         }
     }
 
-    /// The next message, which must be there.
+    /// Returns the next message, which must exist and be this event.
     #[track_caller]
     pub fn expect(&mut self, event: &str) -> Message {
         let message = self.next().unwrap_or_else(|| panic!("{event} expected at the stream's end"));
@@ -79,7 +79,7 @@ impl Listener {
         message
     }
 
-    /// Whether nothing but comments comes for this long.
+    /// Returns whether nothing but comments arrives for this long.
     pub fn is_silent(&mut self, span: Duration) -> bool {
         self.connection.set_timeout(span);
         let silent = matches!(self.read(), Err(error) if error.kind() == io::ErrorKind::WouldBlock);
@@ -87,12 +87,12 @@ impl Listener {
         silent && self.skip_to_message().is_none()
     }
 
-    /// Reads on; `false` at the orderly end, an error where the stream breaks off.
+    /// Reads more. Returns `false` at the orderly end, and an error if the stream breaks off.
     pub fn try_read(&mut self) -> io::Result<bool> {
         self.read()
     }
 
-    /// The whole messages in what has been read.
+    /// Returns the complete messages in what has been read.
     pub fn buffered(&mut self) -> Vec<Message> {
         std::iter::from_fn(|| self.skip_to_message()).collect()
     }
@@ -100,7 +100,7 @@ impl Listener {
     fn read(&mut self) -> io::Result<bool> {
         let chunk = self.connection.read_chunk()?;
         self.begun.extend_from_slice(&chunk);
-        // A chunk may end within a character.
+        // A chunk may end in the middle of a character.
         let whole = match std::str::from_utf8(&self.begun) {
             Ok(text) => text.len(),
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
@@ -112,7 +112,7 @@ impl Listener {
         Ok(!chunk.is_empty())
     }
 
-    /// The first whole message with data in what has been read; what has none only sets the id.
+    /// Returns the first complete message with data in what has been read. A message without data only sets the id.
     fn skip_to_message(&mut self) -> Option<Message> {
         while let Some(end) = self.text.find("\n\n") {
             let message: String = self.text.drain(..end + 2).collect();

@@ -1,6 +1,8 @@
-//! The journal's own fold: its applied entries, replayed one by one in `seq` order into a fresh Chroma server.
+//! The journal's fold, computed here: its applied entries, replayed one by one in `seq` order into a fresh Chroma
+//! server.
 //!
-//! Reads the SQLite file, or the PostgreSQL tables, itself, so that it agrees with the edge on nothing but those.
+//! Reads the SQLite file or the PostgreSQL tables directly, so that it shares nothing with the edge but the stored
+//! format.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,16 +23,16 @@ pub struct Transaction {
     pub lane: String,
     pub method: String,
     pub path: String,
-    /// What is executed: the resolution of a limited delete, else what came in.
+    /// What is executed: the resolution of a limited delete, otherwise the request's body.
     pub body: Vec<u8>,
     pub verdict: Option<String>,
     pub status: String,
-    /// The answer that was stored.
+    /// The stored answer.
     pub answer: Option<Vec<u8>>,
-    /// What the client called its session.
+    /// The name that the client gave its session.
     #[allow(dead_code, reason = "the chaos run knows writes by it")]
     pub client_session: Option<String>,
-    /// `unvouched`, or nothing.
+    /// `unvouched`, or `None`.
     pub vouching: Option<String>,
 }
 
@@ -40,7 +42,7 @@ impl Transaction {
     }
 }
 
-/// Every transaction in this journal, in order.
+/// Returns every transaction in this journal, in order.
 pub fn transactions(journal: &Path) -> Vec<Transaction> {
     let store = open(journal);
     let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved, body), verdict, answer_body, status, \
@@ -65,13 +67,13 @@ pub fn transactions(journal: &Path) -> Vec<Transaction> {
     whole(rows.collect::<Result<_, _>>().expect("a row of the journal"))
 }
 
-/// The fold begins with the first entry: a trimmed journal would fold into something else.
+/// Checks that the journal has its first entry. A trimmed journal would fold into something else.
 fn whole(all: Vec<Transaction>) -> Vec<Transaction> {
     assert!(all.first().is_none_or(|first| first.seq == 1), "trimmed up to {:?}", all.first());
     all
 }
 
-/// Every transaction in this server's journal, in order.
+/// Returns every transaction in this server's journal, in order.
 pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
     let text = |column: &str| format!("encode(convert_to({column}, 'UTF8'), 'hex')");
     let bytes = |column: &str| format!("coalesce(encode({column}, 'hex'), '-')");
@@ -117,7 +119,7 @@ fn open(journal: &Path) -> Connection {
     Connection::open_with_flags(journal, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the journal, read only")
 }
 
-/// A text, or a UUID stored as bytes.
+/// Reads a text, or a UUID stored as bytes.
 fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
     use rusqlite::types::ValueRef;
     Ok(match row.get_ref(column)? {
@@ -136,7 +138,7 @@ fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
     })
 }
 
-/// The mapping of every instance's own collection ids to the ids that clients see.
+/// Returns the mapping from each instance's own collection ids to the ids that clients see.
 fn aliases(journal: &Path) -> HashMap<String, String> {
     let store = open(journal);
     let sql = "SELECT instance_collection_id, collection FROM collection_instances";
@@ -151,12 +153,12 @@ fn aliases_of(server: &Postgres) -> HashMap<String, String> {
     answer.lines().map(|line| read(line).expect("two columns")).collect()
 }
 
-/// What a single Chroma holds after executing this journal, in order.
+/// Returns what a single Chroma holds after executing this journal in order.
 pub fn fold(journal: &Path, tenants: &[&str]) -> Content {
     replayed(&transactions(journal), aliases(journal), tenants)
 }
 
-/// What a single Chroma holds after executing this server's journal, in order.
+/// Returns what a single Chroma holds after executing this server's journal in order.
 pub fn fold_of(server: &Postgres, tenants: &[&str]) -> Content {
     replayed(&transactions_of(server), aliases_of(server), tenants)
 }
@@ -173,7 +175,7 @@ fn replayed(transactions: &[Transaction], aliases: HashMap<String, String>, tena
 struct Replay {
     client: Client,
     aliases: HashMap<String, String>,
-    /// The client's collection id -> the fresh server's.
+    /// The client's collection id -> the fresh server's collection id.
     ids: HashMap<String, String>,
 }
 
@@ -195,7 +197,7 @@ impl Replay {
         self.ids.insert(given.to_owned(), answer.json()["id"].as_str().expect("an id").to_owned());
     }
 
-    /// The path with the collection that the edge meant: a record write's lane names it.
+    /// Returns the path with the collection that the edge meant. A record write's lane identifies it.
     fn translate(&self, transaction: &Transaction) -> String {
         let Some((before, rest)) = transaction.path.split_once("/collections/") else {
             return transaction.path.clone();

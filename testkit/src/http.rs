@@ -1,5 +1,5 @@
-//! A raw HTTP/1.1 client: every byte and its timing are the test's choice. Answers are read by
-//! `Content-Length`, by chunks, or to the end of the connection.
+//! A raw HTTP/1.1 client: the test controls every byte and its timing. Answers are read by `Content-Length`, by chunks,
+//! or to the end of the connection.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longer than any wait that the edge promises, shorter than a test runner's patience.
+/// Longer than any wait that the edge promises, shorter than a test runner's time limit.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One answer, read whole.
+/// One complete answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -19,7 +19,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The first header of this name, in any case.
+    /// Returns the first header with this name, ignoring case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
@@ -28,12 +28,12 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    /// The body as JSON; panics with the whole answer when it is not.
+    /// Parses the body as JSON. Panics with the whole answer if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("not JSON ({error}): {self}"))
     }
 
-    /// This answer, which must have that status.
+    /// Returns this answer, which must have that status.
     #[track_caller]
     pub fn expect(self, status: u16) -> Answer {
         assert_eq!(self.status, status, "{self}");
@@ -47,7 +47,7 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// One connection, kept alive for as many exchanges as the test wants.
+/// One connection, kept alive for any number of exchanges.
 #[derive(Debug)]
 pub struct Connection {
     reader: BufReader<TcpStream>,
@@ -111,7 +111,7 @@ impl Connection {
         }
     }
 
-    /// Reads one answer, `100 Continue` too.
+    /// Reads one answer, including `100 Continue`.
     pub fn read_one(&mut self) -> io::Result<Answer> {
         let mut answer = self.read_header()?;
         if answer.status != 100 && answer.status != 204 {
@@ -120,7 +120,7 @@ impl Connection {
         Ok(answer)
     }
 
-    /// Reads an answer's header alone, which is all that HEAD has.
+    /// Reads only an answer's header, which is all that HEAD has.
     pub fn read_header(&mut self) -> io::Result<Answer> {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
@@ -137,19 +137,19 @@ impl Connection {
         Ok(Answer { status, headers, body: Vec::new() })
     }
 
-    /// How long a read waits from now on.
+    /// Sets how long each read waits.
     pub fn set_timeout(&self, timeout: Duration) {
         self.reader.get_ref().set_read_timeout(Some(timeout)).expect("a socket of ours");
     }
 
-    /// Reads so many bytes of a body.
+    /// Reads this many bytes of a body.
     pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; count];
         self.reader.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    /// Reads one chunk of a chunked body; empty at its end.
+    /// Reads one chunk of a chunked body. The last one is empty.
     pub fn read_chunk(&mut self) -> io::Result<Vec<u8>> {
         let line = self.line()?;
         let size = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
@@ -194,12 +194,13 @@ impl Connection {
         Ok(line.trim_end_matches(['\r', '\n']).to_owned())
     }
 
-    /// Whether the other side has closed the connection, waiting for up to the timeout.
+    /// Returns whether the other side closes the connection within the timeout.
     pub fn is_closed(&mut self) -> bool {
         matches!(self.reader.read(&mut [0]), Ok(0) | Err(_))
     }
 
-    /// Whether the other side has closed, or said something unasked, by now: a kept connection of no use.
+    /// Returns whether the other side has already closed or sent something unasked, so that a kept connection is of no
+    /// use.
     #[allow(dead_code, reason = "asked by the chaos run")]
     pub fn is_stale(&self) -> bool {
         let stream = self.reader.get_ref();
@@ -212,14 +213,14 @@ impl Connection {
         !matches!(silent(stream), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
-    /// Goes away without reading what may come.
+    /// Closes the connection without reading what may come.
     pub fn hang_up(self) {
-        // The other side may have closed already; either way the connection is over.
+        // The other side may have closed already. Either way the connection is over.
         let _ = self.reader.get_ref().shutdown(Shutdown::Both);
     }
 }
 
-/// The request line and headers, without the empty line that ends them.
+/// Returns the request line and headers, without the empty line that ends them.
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n");
     for (name, value) in headers {
@@ -228,7 +229,7 @@ pub fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// A server, by address: each call on a connection of its own.
+/// A client of one server. Each call uses a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Client {
     pub address: SocketAddr,
@@ -249,7 +250,7 @@ impl Client {
         Client { timeout, ..self.clone() }
     }
 
-    /// The same server, with one more header on every call.
+    /// Returns a client of the same server that sends one more header with every call.
     pub fn with_header(&self, name: &str, value: &str) -> Client {
         let mut client = self.clone();
         client.headers.push((name.to_owned(), value.to_owned()));
@@ -260,7 +261,7 @@ impl Client {
         Connection::open(self.address, self.timeout)
     }
 
-    /// One call with these exact bytes as the body; an empty content type sends none.
+    /// Makes one call with these exact bytes as the body. An empty content type sends none.
     pub fn send(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> io::Result<Answer> {
         let mut headers: Vec<(&str, &str)> = vec![("connection", "close")];
         if !content_type.is_empty() {
@@ -270,7 +271,7 @@ impl Client {
         self.connect()?.request(method, path, &headers, body)
     }
 
-    /// One JSON call; `Value::Null` sends no body.
+    /// Makes one JSON call. `Value::Null` sends no body.
     pub fn try_call(&self, method: &str, path: &str, body: &Value) -> io::Result<Answer> {
         if body.is_null() {
             return self.send(method, path, "", b"");
@@ -278,13 +279,13 @@ impl Client {
         self.send(method, path, "application/json", body.to_string().as_bytes())
     }
 
-    /// One JSON call that must get an answer.
+    /// Makes one JSON call that must get an answer.
     #[track_caller]
     pub fn call(&self, method: &str, path: &str, body: &Value) -> Answer {
         self.try_call(method, path, body).unwrap_or_else(|error| panic!("{method} {}{path}: {error}", self.url()))
     }
 
-    /// One of the edge's own metrics that has no labels, by its name without the prefix.
+    /// Returns one of the edge's own metrics without labels, by its name without the prefix.
     #[track_caller]
     pub fn metric(&self, name: &str) -> i64 {
         let page = self.get("/metrics").expect(200).text();
@@ -303,10 +304,10 @@ impl Client {
     }
 }
 
-/// The default tenant and database.
+/// The path of the default tenant and database.
 pub const DEFAULT: &str = "/api/v2/tenants/default_tenant/databases/default_database";
 
-/// The path of a collection's operation, in the default database.
+/// Returns the path of a collection's operation, in the default database.
 pub fn record_path(collection: &str, operation: &str) -> String {
     format!("{DEFAULT}/collections/{collection}/{operation}")
 }

@@ -1,10 +1,10 @@
 //! What the tests share: real Chroma and PostgreSQL servers, the real edge, a client with full control over its bytes,
 //! links and relays that fail on demand, and the checker of what clients saw and servers hold.
 //!
-//! It knows the edge as its clients do, never its code. A development dependency alone: nothing of it is released.
+//! It uses the edge as a client does, never its code. It is only a development dependency: nothing of it is released.
 //!
-//! `CHROMA_EDGE_CACHE` (default `.cache` in the repository) holds what `make setup` installs:
-//! `venv/` (a venv with the server), `client/` (a venv with the Python client), `js/` (the npm client).
+//! `CHROMA_EDGE_CACHE` (default `.cache` in the repository) holds what `make setup` installs: `venv/` (a venv with the
+//! server), `client/` (a venv with the Python client), `js/` (the npm client).
 
 pub mod authority;
 pub mod checker;

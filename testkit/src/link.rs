@@ -1,9 +1,9 @@
 //! A TCP link that fails as networks do, in front of any server.
 //!
-//! It knows bytes and connections, nothing of what they mean, but for marks that it is told to look for (`trap.rs`). What
-//! it holds is dropped as soon as its client closes, and a black hole delivers nothing afterwards: a request that its
-//! sender has given up is never delivered late, which one TCP connection could not do either. While its server is known to
-//! be dead it refuses, as the server's port would.
+//! It handles bytes and connections without interpreting them, except for the marks of its traps (`trap.rs`). What it
+//! holds is dropped as soon as its client closes, and a black hole delivers nothing afterwards. So a request that its
+//! sender gave up is never delivered late, just as on a single TCP connection. While its server is known to be dead it
+//! refuses connections, as the server's port would.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,23 +21,23 @@ use tokio::sync::watch;
 use crate::place::Port;
 use crate::trap::{self, Deed, Passed, Trap};
 
-/// How long what still comes of a failed request is read.
+/// How long the rest of a failed request is read.
 const REST: Duration = Duration::from_secs(1);
 
-/// What a link does to its connections, for as long as it is set.
+/// What a link does to its connections while this fault is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LinkFault {
     #[default]
     None,
     /// Connections are reset, and new ones are refused.
     Refuse,
-    /// Each piece, in either direction, takes this long to arrive.
+    /// Each piece, in either direction, is delayed by this much.
     Delay(Duration),
-    /// Connections are reset, and new ones as soon as their client sends something.
+    /// Connections are reset, and new ones are reset as soon as their client sends something.
     Reset,
-    /// Connections stay, new ones are accepted, and nothing arrives, then or later.
+    /// Connections stay open and new ones are accepted, but nothing arrives, even afterwards.
     BlackHole,
-    /// What the client sends arrives; the client sees the end of the connection instead of an answer.
+    /// What the client sends arrives. Instead of an answer, the client sees the end of the connection.
     HalfClose,
     /// Each connection ends after this many bytes of answers.
     CutResponse(usize),
@@ -46,7 +46,7 @@ pub enum LinkFault {
 }
 
 impl LinkFault {
-    /// Its kind, as it is counted.
+    /// Returns the name of its kind, under which it is counted.
     pub fn as_str(self) -> &'static str {
         match self {
             LinkFault::None => "none",
@@ -69,7 +69,7 @@ pub enum Server {
     Dead,
 }
 
-/// A fault and the number of times that it was set: the same one twice is two.
+/// A fault, and the number of settings so far, so that setting the same fault twice is a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Setting {
     fault: LinkFault,
@@ -81,7 +81,7 @@ struct Setting {
 struct Shared {
     server: SocketAddr,
     setting: watch::Sender<Setting>,
-    /// What the fault that is set has met so far: connections, or pieces of them.
+    /// How many connections, or pieces of them, the current fault has affected.
     hits: AtomicU64,
     traps: Mutex<Vec<Trap>>,
 }
@@ -108,7 +108,7 @@ pub struct FaultLink {
 }
 
 impl FaultLink {
-    /// A link to the server on this port, run by this runtime. It passes everything on.
+    /// Starts a link to the server on this port, on this runtime. It passes everything on.
     pub fn to(runtime: &Handle, server: u16) -> FaultLink {
         let port = Port::take();
         let number = port.number;
@@ -124,39 +124,39 @@ impl FaultLink {
         FaultLink { port, shared }
     }
 
-    /// Where clients connect.
+    /// Returns the port where clients connect.
     pub fn port(&self) -> u16 {
         self.port.number
     }
 
-    /// Sets the fault, until another is set, and starts to count its hits at 0.
+    /// Sets the fault until another is set, and resets the hit count.
     pub fn set(&self, fault: LinkFault) {
         self.shared.hits.store(0, Ordering::Relaxed);
         self.shared.setting.send_modify(|setting| *setting = Setting { fault, count: setting.count + 1, ..*setting });
     }
 
-    /// From now on, requests with this mark come to their end here, beside whatever fault is set.
+    /// Catches requests with this mark from now on, in addition to any fault that is set.
     pub fn lay(&self, trap: Trap) {
         self.shared.traps().push(trap);
     }
 
-    /// From now on, this mark is one like any other.
+    /// Treats this mark as ordinary bytes from now on.
     pub fn lift(&self, mark: &str) {
         self.shared.traps().retain(|trap| trap.mark != mark);
     }
 
-    /// The server behind it has died, or runs again.
+    /// Notes whether the server behind it has died or runs again.
     pub fn server_is(&self, server: Server) {
         self.shared.setting.send_modify(|setting| setting.server = server);
     }
 
-    /// How often the fault that is set took effect.
+    /// Returns how often the current fault took effect.
     pub fn hits(&self) -> u64 {
         self.shared.hits.load(Ordering::Relaxed)
     }
 }
 
-/// Listens unless connections are to be refused: a closed port refuses by itself.
+/// Accepts connections, unless they must be refused. A closed port refuses by itself.
 async fn listen(port: u16, first: TcpListener, shared: Arc<Shared>) {
     let mut setting = shared.setting.subscribe();
     let mut listener = Some(first);
@@ -195,24 +195,24 @@ async fn bind(port: u16) -> Option<TcpListener> {
     None
 }
 
-/// How a connection ended, and so what each side sees.
+/// How a connection ended, which decides what each side sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// The client closed: the server is reset, so that it learns at once.
+    /// The client closed. The server's side is reset, so that the server notices at once.
     ClientGone,
-    /// The server closed, and everything that it had said before was delivered: so it is for the client.
+    /// The server closed, and everything it had sent was delivered. The client sees the same.
     ServerDone,
     /// Both are reset.
     Reset,
-    /// The client sees an end in good order; the server is reset.
+    /// The client sees an orderly end. The server's side is reset.
     Cut,
-    /// The client is answered that its request failed; the server is reset.
+    /// The client gets a failure as the answer. The server's side is reset.
     Failed,
 }
 
 async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
     let Ok(mut server) = TcpStream::connect(shared.server).await else {
-        // Nothing can be done about a socket that does not take an option.
+        // Nothing can be done about a socket that rejects an option.
         let _ = client.set_zero_linger();
         return;
     };
@@ -227,14 +227,15 @@ async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
         }
         End::Failed => {
             drop(server);
-            // Whatever comes of it, the connection ends.
+            // Either way, the connection ends.
             let _ = fail(&mut client).await;
         }
         End::ClientGone | End::ServerDone | End::Cut => {}
     }
 }
 
-/// Answers, and reads what still comes: closed before that, the connection would be reset, and the answer lost with it.
+/// Sends the failure, and reads what still arrives. Closing earlier would reset the connection, and the answer would be
+/// lost.
 async fn fail(client: &mut TcpStream) -> io::Result<()> {
     client.write_all(trap::failure().as_bytes()).await?;
     client.shutdown().await?;
@@ -243,7 +244,7 @@ async fn fail(client: &mut TcpStream) -> io::Result<()> {
     tokio::time::timeout(REST, rest).await.map_or(Ok(()), |read| read.map(drop))
 }
 
-/// What a trap that was stepped into means for the connection.
+/// Springs a trap, and returns how the connection ends.
 fn spring(shared: &Shared, trap: &Trap, name: &str) -> End {
     (trap.told)(name);
     match trap.deed {
@@ -261,7 +262,7 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -
     let (requests, requests_out) = unbounded_channel();
     let (answers, answers_out) = unbounded_channel();
     tokio::select! {
-        // The client's end is polled first, so that nothing is delivered after it.
+        // The client's side is polled first, so that nothing is delivered after the client has closed.
         biased;
         _ = read_all(from_client, requests) => End::ClientGone,
         () = cut_off(shared) => End::Reset,
@@ -271,7 +272,7 @@ async fn pass(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -
     }
 }
 
-/// Waits for a fault that ends connections that are open already.
+/// Waits for a fault that ends open connections.
 async fn cut_off(shared: &Shared) {
     let mut setting = shared.setting.subscribe();
     setting.mark_unchanged();
@@ -294,7 +295,7 @@ async fn read_all(mut from: ReadHalf<'_>, pieces: UnboundedSender<Vec<u8>>) -> i
     }
 }
 
-/// What a server sent before it closed in good order is still delivered.
+/// Reads answers. What a server sent before an orderly close is still delivered.
 async fn listen_to(server: ReadHalf<'_>, answers: UnboundedSender<Vec<u8>>) -> End {
     match read_all(server, answers).await {
         Ok(()) => std::future::pending().await,
@@ -302,7 +303,7 @@ async fn listen_to(server: ReadHalf<'_>, answers: UnboundedSender<Vec<u8>>) -> E
     }
 }
 
-/// How many bytes may still pass on one connection in one direction, under the fault that is set.
+/// How many bytes may still pass on one connection in one direction, under the current fault.
 #[derive(Default)]
 struct Budget {
     setting: u64,
@@ -310,7 +311,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// How many of these bytes may pass; fewer, and it is used up.
+    /// Returns how many of these bytes may pass. If fewer than all, the budget is used up.
     fn spend(&mut self, setting: Setting, limit: usize, bytes: usize) -> usize {
         if self.setting != setting.count {
             *self = Budget { setting: setting.count, spent: 0 };
@@ -321,7 +322,7 @@ impl Budget {
     }
 }
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     Requests,
@@ -376,13 +377,13 @@ async fn deliver(
         }
     }
     match direction {
-        // The task that reads from the client sees its end.
+        // The task that reads from the client sees the client's end.
         Requests => std::future::pending().await,
         Answers => End::ServerDone,
     }
 }
 
-/// Bytes were swallowed: nothing after them can be delivered, not even when the black hole is gone.
+/// Ends a connection whose bytes were swallowed: nothing after them can be delivered, even when the black hole is gone.
 async fn lost(shared: &Shared) -> End {
     shared.hit();
     let mut setting = shared.setting.subscribe();

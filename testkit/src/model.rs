@@ -1,8 +1,8 @@
 //! A model of what Chroma does with writes, checked against a real server by `harness::model_equals_chroma`.
 //!
-//! Covers what the tests send: adds, upserts, updates and deletes of records, and creating, changing, renaming
-//! and deleting collections. Conditions: equality, `$eq $ne $in $nin $gt $gte $lt $lte $and $or` on whole numbers,
-//! strings and booleans; `$contains` and `$not_contains` on documents.
+//! Covers what the tests send: adds, upserts, updates and deletes of records, and creating, changing, renaming and
+//! deleting collections. Conditions: equality, `$eq $ne $in $nin $gt $gte $lt $lte $and $or` on whole numbers, strings
+//! and booleans; `$contains` and `$not_contains` on documents.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ pub enum Op {
     Records { name: String, verb: Verb, body: Value },
 }
 
-/// A write of records; its name is the last part of the path.
+/// A write of records. Its name is the last part of the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verb {
     Add,
@@ -54,7 +54,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// What Chroma answers, after doing it.
+    /// Executes a write and returns the status that Chroma answers.
     pub fn apply(&mut self, op: &Op) -> u16 {
         match op {
             Op::Create { name, .. } if self.collections.contains_key(name) => 409,
@@ -80,7 +80,7 @@ impl Model {
         }
     }
 
-    /// Renaming a collection to its own name is fine.
+    /// Returns whether the new name is taken. Renaming a collection to its own name is allowed.
     fn is_taken(&self, name: &str, to: &str) -> bool {
         name != to && self.collections.contains_key(name) && self.collections.contains_key(to)
     }
@@ -122,7 +122,7 @@ impl ModelCollection {
     fn delete(&mut self, body: &Value) {
         let ids = body["ids"].as_array();
         if ids.is_none() && body["where"].is_null() && body["where_document"].is_null() {
-            // No selection selects nothing: what a limited delete that found nothing is resolved to.
+            // No selection selects nothing. A limited delete that found nothing is resolved to this.
             return;
         }
         let mut left = body["limit"].as_u64().unwrap_or(u64::MAX);
@@ -137,7 +137,7 @@ impl ModelCollection {
     }
 }
 
-/// Upsert and update change what is given and keep everything else; a null value drops its key.
+/// Applies an upsert or update: it changes what is given and keeps everything else. A null value drops its key.
 fn merge(record: &mut Record, body: &Value, index: usize) {
     if let Some(embedding) = body["embeddings"][index].as_array() {
         let float = |value: &Value| (value.as_f64().expect("a float") as f32).to_bits();
@@ -157,7 +157,7 @@ fn merge(record: &mut Record, body: &Value, index: usize) {
     }
 }
 
-/// Chroma reads a number with 17 digits as serde_json does by default: the last bit may be lost.
+/// Rounds a number as Chroma does: it reads 17 digits as serde_json does by default, so the last bit may be lost.
 fn as_parsed(value: &Value) -> Value {
     serde_json::from_str(&value.to_string()).expect("JSON")
 }

@@ -1,4 +1,4 @@
-//! Random writes, by seed: bodies that Chroma accepts, over a small pool of ids so that writes meet each other.
+//! Random writes, by seed: bodies that Chroma accepts, over a small pool of ids so that writes conflict.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ pub const DIMENSION: usize = 4;
 const WORDS: [&str; 6] = ["amber", "basalt", "copper", "délta", "ebony 🌑", "flint \"quoted\"\n"];
 const TAGS: [&str; 3] = ["red", "green", "blue"];
 
-/// A write of records: about one in five deletes, and those by id, by condition or with a limit.
+/// Returns a write of records. About one in five is a delete, by ids, by a condition or with a limit.
 pub fn records(random: &mut Random, pool: u64) -> (Verb, Value) {
     let verb =
         *random.pick(&[Verb::Add, Verb::Add, Verb::Upsert, Verb::Upsert, Verb::Update, Verb::Update, Verb::Delete]);
@@ -17,7 +17,7 @@ pub fn records(random: &mut Random, pool: u64) -> (Verb, Value) {
     (verb, body)
 }
 
-/// An add, upsert or update of one to five records, ids possibly twice.
+/// Returns an add, upsert or update of one to five records, possibly with repeated ids.
 ///
 /// Updates bring no embeddings: Chroma can forget the order of an update of a missing id and its later add (see
 /// `harness::chroma_may_bring_back_an_update_that_came_before_its_add`). No order of requests prevents that, so
@@ -90,7 +90,7 @@ fn condition(random: &mut Random) -> Value {
     }
 }
 
-/// A write of records or, in one of `catalog_each` cases, of the catalog; over these collection names.
+/// Returns a write of records or, in one of `catalog_each` cases, of the catalog, over these collection names.
 pub fn any(random: &mut Random, names: &[&str], pool: u64, catalog_each: u64) -> Op {
     let name = (*random.pick(names)).to_owned();
     if random.below(catalog_each) > 0 {

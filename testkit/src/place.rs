@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
-/// The root of the repository.
+/// Returns the root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
 }
 
-/// The edge's binary, which cargo builds beside the tests that run it. `CHROMA_EDGE_BIN` names another one.
+/// Returns the edge's binary, which cargo builds beside the tests that run it. `CHROMA_EDGE_BIN` overrides it.
 pub fn binary() -> PathBuf {
     if let Some(chosen) = std::env::var_os("CHROMA_EDGE_BIN") {
         return chosen.into();
@@ -26,7 +26,7 @@ pub fn binary() -> PathBuf {
     binary
 }
 
-/// A file installed by `make setup`.
+/// Returns the path of a file installed by `make setup`.
 pub fn installed(relative: &str) -> PathBuf {
     let cache = std::env::var_os("CHROMA_EDGE_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from);
     let path = cache.join(relative);
@@ -34,7 +34,7 @@ pub fn installed(relative: &str) -> PathBuf {
     path
 }
 
-/// A fresh data folder, in memory where the machine has it: Chroma flushes eight times for each write.
+/// Creates a data folder, in memory if the machine supports it: Chroma flushes eight times for each write.
 pub fn data_dir(purpose: &str) -> TempDir {
     let mut builder = tempfile::Builder::new();
     let prefix = format!("chroma-edge-{purpose}-");
@@ -44,8 +44,8 @@ pub fn data_dir(purpose: &str) -> TempDir {
     made.expect("a data folder")
 }
 
-/// A port that stays this test's own while its server is down: below the range the kernel hands out to
-/// connections, and locked against other test processes until this one ends.
+/// A port that stays reserved for this test while its server is down. It is below the range that the kernel assigns to
+/// connections, and locked against other test processes until this process ends.
 #[derive(Debug)]
 pub struct Port {
     pub number: u16,
@@ -76,7 +76,7 @@ impl Port {
     }
 }
 
-/// Polls until there is an answer; panics with `what` when there is none in time.
+/// Polls until `ask` returns something. Panics with `what` after the timeout.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + timeout;
     loop {
@@ -89,7 +89,7 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Optio
     }
 }
 
-/// Waits until none of the process's threads runs any more: a signal that stops it reaches them one by one.
+/// Waits until every thread of the process has stopped. A stop signal reaches them one by one.
 pub fn wait_until_stopped(process: u32) {
     let tasks = format!("/proc/{process}/task");
     let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {

@@ -1,7 +1,7 @@
-//! A real PostgreSQL server on a folder and a port of its own: started, stopped, killed, and put back in time.
+//! A real PostgreSQL server on its own folder and port: started, stopped, killed, and put back to an earlier state.
 //!
-//! `initdb` runs once per machine and version, and is copied. The server refuses to run as root: then it, and what it
-//! is copied from, belongs to the first of the users `postgres` and `nobody` that there is.
+//! `initdb` runs once per machine and version, and its result is copied. The server refuses to run as root. In that
+//! case the server and its template belong to the first existing user of `postgres` and `nobody`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -18,11 +18,11 @@ use tempfile::TempDir;
 
 use super::place::{self, Port, wait_for};
 
-/// The oldest version that will do.
+/// The oldest supported version.
 const OLDEST: u32 = 15;
 const START: Duration = Duration::from_secs(30);
 
-/// Whether commits are flushed: only tests that kill the server, or measure it, need it.
+/// Whether commits are flushed. Only tests that kill or measure the server need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
     Every,
@@ -44,12 +44,12 @@ pub struct Postgres {
 pub struct Copied(TempDir);
 
 impl Postgres {
-    /// A server that does not flush.
+    /// Starts a server on a fresh folder that does not flush.
     pub fn fresh() -> Postgres {
         Self::with(Flush::None)
     }
 
-    /// A server on a fresh folder. As in production, it flushes what it commits.
+    /// Starts a server on a fresh folder that flushes its commits, as in production.
     pub fn durable() -> Postgres {
         Self::with(Flush::Every)
     }
@@ -58,7 +58,7 @@ impl Postgres {
         let bin = binaries();
         let dir = match flush {
             Flush::None => place::data_dir("postgres"),
-            // A flush in memory would be none.
+            // A flush in memory has no effect.
             Flush::Every => tempfile::Builder::new().prefix("chroma-edge-postgres-").tempdir().expect("a folder"),
         };
         give(dir.path());
@@ -68,7 +68,7 @@ impl Postgres {
         server
     }
 
-    /// Starts it (again), and waits until it takes connections.
+    /// Starts it, and waits until it accepts connections.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "the server runs");
         let log = self.dir.path().join("log");
@@ -94,19 +94,19 @@ impl Postgres {
         wait_for("the server's start", START, || {
             let exited = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(exited.is_none(), "the server ended at its start: {}", self.log());
-            // A killed server leaves its own behind.
+            // A killed server leaves its own file behind.
             let status = std::fs::read_to_string(&status).ok()?;
             let own = status.lines().next()?.trim().parse().ok() == pid;
             (own && status.lines().nth(7)?.trim() == "ready").then_some(())
         });
     }
 
-    /// Ends it in good order; its clients' connections are cut.
+    /// Stops it in good order. Its clients' connections are cut.
     pub fn stop(&mut self) {
         self.end(Signal::SIGINT);
     }
 
-    /// Kills it and every process of it, as a power cut would.
+    /// Kills it and all its processes, as a power cut would.
     pub fn kill(&mut self) {
         let Some(child) = &self.child else { return };
         let id = child.id();
@@ -129,7 +129,7 @@ impl Postgres {
         wait_for("the server's end", START, || child.try_wait().expect("its status"));
     }
 
-    /// Suspends it and every process of it, or lets them go on.
+    /// Sends this signal to the server and all its processes, to suspend or resume them.
     pub fn signal_all(&self, signal: Signal) {
         let Some(child) = &self.child else { return };
         let id = child.id();
@@ -140,7 +140,7 @@ impl Postgres {
         }
     }
 
-    /// From its next start on, a stopped server offers TLS with this certificate.
+    /// Configures a stopped server to offer TLS with this certificate from its next start on.
     pub fn use_certificate(&self, certificate: &str, key: &str) {
         let (certificate_file, key_file) = (self.data().join("server.crt"), self.data().join("server.key"));
         std::fs::write(&certificate_file, certificate).expect("the certificate");
@@ -161,14 +161,14 @@ impl Postgres {
         Copied(copied)
     }
 
-    /// Puts a stopped server back to when the copy was made.
+    /// Puts a stopped server's data back to this copy.
     pub fn put_back(&self, copied: &Copied) {
         assert!(self.child.is_none(), "the server runs");
         std::fs::remove_dir_all(self.data()).expect("the server's data");
         copy(&copied.0.path().join("data"), &self.data());
     }
 
-    /// Where its data is.
+    /// Returns its data folder.
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
     }
@@ -177,22 +177,23 @@ impl Postgres {
         self.port.number
     }
 
-    /// The connection string of its one database.
+    /// Returns the connection string of its database.
     pub fn url(&self) -> String {
         self.url_at(self.port.number)
     }
 
-    /// The same, through another port.
+    /// Returns the same connection string, through another port.
     pub fn url_at(&self, port: u16) -> String {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
     }
 
-    /// The connection string of another database.
+    /// Returns the connection string of another database.
     pub fn url_of(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port.number)
     }
 
-    /// What `psql` answers, one row a line and columns separated by `|`. Panics with what it says is wrong.
+    /// Returns the output of `psql`, one row per line, columns separated by `|`. Panics with its error output if it
+    /// fails.
     pub fn sql(&self, sql: &str) -> String {
         let output = self.psql(sql);
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -200,20 +201,20 @@ impl Postgres {
         String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
     }
 
-    /// What `psql` does with it.
+    /// Runs `psql` with this statement.
     pub fn psql(&self, sql: &str) -> Output {
         let mut command = Command::new(self.psql_path());
         command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-p"]);
         command.arg(self.port.number.to_string()).arg("-c").arg(sql).arg("postgres").output().expect("psql")
     }
 
-    /// Where `psql` is.
+    /// Returns the path of `psql`.
     pub fn psql_path(&self) -> PathBuf {
         let own = self.bin.join("psql");
         if own.exists() { own } else { PathBuf::from("psql") }
     }
 
-    /// What it has logged.
+    /// Returns its log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
     }
@@ -223,7 +224,7 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Ok(pid) = i32::try_from(child.id()) {
-                // Without a last checkpoint: its data is not used again.
+                // Without a last checkpoint, since its data is not used again.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
             }
             let _ = child.wait();
@@ -231,13 +232,13 @@ impl Drop for Postgres {
     }
 }
 
-/// The folder of the newest server's programs.
+/// Returns the folder of the newest server's programs. Panics if there is none.
 fn binaries() -> PathBuf {
     let missing = || panic!("no PostgreSQL server, version {OLDEST} or newer, is installed: run make setup");
     installed().unwrap_or_else(missing)
 }
 
-/// The same; `None` where there is none that will do.
+/// Returns the folder of the newest server's programs, or `None` if no installed version is new enough.
 pub fn installed() -> Option<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
@@ -250,7 +251,7 @@ pub fn installed() -> Option<PathBuf> {
     newest.filter(|(found, _)| *found >= OLDEST).map(|(_, bin)| bin)
 }
 
-/// `postgres (PostgreSQL) 15.14 (Debian ...)`: 15.
+/// Parses the major version: `postgres (PostgreSQL) 15.14 (Debian ...)` is 15.
 fn version(bin: &Path) -> Option<u32> {
     let output = Command::new(bin.join("postgres")).arg("--version").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -258,7 +259,7 @@ fn version(bin: &Path) -> Option<u32> {
     number.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
-/// Who runs the server when the tests run as root.
+/// Returns the user that runs the server when the tests run as root.
 fn substitute() -> Option<User> {
     if !Uid::effective().is_root() {
         return None;
@@ -272,19 +273,19 @@ fn unprivileged(program: &Path) -> Command {
     if let Some(user) = substitute() {
         command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
     }
-    // Not the caller's: the substitute may not be allowed to be there.
+    // Not the caller's folder, which the substitute may not be allowed to enter.
     command.current_dir("/").env("LC_ALL", "C");
     command
 }
 
-/// Lets the server's user have the folder.
+/// Gives the path to the server's user.
 fn give(path: &Path) {
     if let Some(user) = substitute() {
         chown(path, Some(user.uid.as_raw()), Some(user.gid.as_raw())).expect("a folder of its own for the server");
     }
 }
 
-/// What every server's data is copied from: made by the first test that needs it.
+/// Returns the template of every server's data. The first test that needs it creates it.
 fn template(bin: &Path) -> PathBuf {
     let name = format!("chroma-edge-test-postgres-{}-{}", Uid::effective(), version(bin).expect("its version"));
     let dir = std::env::temp_dir().join(name);

@@ -1,7 +1,7 @@
 //! A small seeded generator (SplitMix64), so that a failed run can be repeated by its seed.
 
-/// The seed of this run: `E2E_SEED`, a number or `random`; else always the same, so that a failure is the change's.
-/// Printed, and shown when the test fails.
+/// Returns this run's seed: `E2E_SEED`, a number or `random`. By default it is always the same, so that a failure is
+/// due to the change under test. The seed is printed, and shown when the test fails.
 pub fn seed() -> u64 {
     let wanted = std::env::var("E2E_SEED").unwrap_or_default();
     let seed = if wanted == "random" { fresh() } else { wanted.parse().unwrap_or(1) };
@@ -9,13 +9,13 @@ pub fn seed() -> u64 {
     seed
 }
 
-/// A number from the clock, different for each run.
+/// Returns a number from the clock, different for each run.
 pub fn fresh() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
     u64::from(now.subsec_nanos()) ^ now.as_secs()
 }
 
-/// What the state grows by for each number.
+/// The increment of the state for each number.
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[derive(Clone, Debug)]
@@ -26,12 +26,12 @@ impl Random {
         Random(seed)
     }
 
-    /// A generator for one of many seeds in a row: plain neighbours would share most of their numbers.
+    /// Creates a generator for one of many consecutive seeds. Plain neighbors would share most of their numbers.
     pub fn scattered(seed: u64) -> Random {
         Random(seed.wrapping_mul(GAMMA) ^ 0xD1B5_4A32_D192_ED03)
     }
 
-    /// An independent generator, for example for one worker.
+    /// Returns an independent generator, for example for one worker.
     pub fn fork(&mut self) -> Random {
         Random(self.next())
     }
@@ -44,22 +44,22 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`.
+    /// Returns a number below `bound`.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 
-    /// An index below `bound`.
+    /// Returns an index below `bound`.
     pub fn index(&mut self, bound: usize) -> usize {
         usize::try_from(self.below(bound as u64)).expect("an index")
     }
 
-    /// True in `per_mille` of 1000 cases.
+    /// Returns true in `per_mille` of 1000 cases.
     pub fn per_mille(&mut self, per_mille: u64) -> bool {
         self.below(1000) < per_mille
     }
 
-    /// True in `percent` of 100 cases.
+    /// Returns true in `percent` of 100 cases.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -68,7 +68,7 @@ impl Random {
         &items[self.index(items.len())]
     }
 
-    /// A float between -1 and 1 with a full mantissa, so that a lost bit shows.
+    /// Returns a float between -1 and 1 with a full mantissa, so that a lost bit shows.
     pub fn float(&mut self) -> f32 {
         (self.below(1 << 24) as f32 / (1 << 23) as f32) - 1.0
     }

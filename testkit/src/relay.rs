@@ -1,5 +1,5 @@
-//! Between a client and its server: passes requests on and remembers them. Rules hold, refuse or lose some of them; a
-//! function may answer them all. With a certificate it is the server's TLS end.
+//! A relay between a client and its server: passes requests on and records them. Rules hold, refuse or lose some of
+//! them. A function may answer all of them. With a certificate, the relay is the server's TLS end.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,16 +15,16 @@ use tokio_rustls::rustls::ServerConfig;
 use super::chroma::ChromaServer;
 use super::http::{Answer, Client};
 
-/// One request that arrived.
+/// One received request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
     pub path: String,
-    /// As it was sent, names in lower case.
+    /// As sent, with names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
     pub at: Instant,
-    /// The name that the client asked for in its TLS greeting.
+    /// The server name in the client's TLS greeting.
     pub server_name: Option<String>,
 }
 
@@ -35,7 +35,7 @@ impl Seen {
     }
 }
 
-/// Answers a request in the server's stead. What it is given passes a request on and returns the server's answer.
+/// Answers a request in place of the server. Its second argument passes a request on and returns the server's answer.
 pub type Intercept = dyn Fn(Seen, &dyn Fn(&Seen) -> Answer) -> Answer + Send + Sync;
 
 struct Shared {
@@ -47,26 +47,26 @@ struct Shared {
     rules: Mutex<Rules>,
 }
 
-/// What becomes of requests, by the end of their path, or their method. The first rule that applies decides.
+/// What happens to requests, by the end of their path or by their method. The first rule that applies decides.
 #[derive(Debug, Default)]
 struct Rules {
-    /// Writes that are not delivered, if this text is in their path or body: answered 500, in Chroma's form.
+    /// Writes with this text in their path or body are not delivered: they are answered 500, in Chroma's form.
     failing: Option<String>,
     /// Not delivered: answered 400, as Chroma would.
     refused: Option<&'static str>,
-    /// Not delivered: answered as by a Chroma whose database is locked.
+    /// Not delivered: answered as a Chroma with a locked database answers.
     locked: &'static [&'static str],
     locked_method: Option<&'static str>,
     /// Not delivered: the connection is closed.
     swallowed: Option<&'static str>,
     /// Not delivered: answered like this.
     answered: Option<(&'static str, String)>,
-    /// Executed, and the connection is closed instead of an answer.
+    /// Executed, but the connection is closed instead of an answer.
     unanswered: Option<&'static str>,
     deadly: Option<Deadly>,
 }
 
-/// What kills the server, if this text is in a request's path or body; the request is not executed.
+/// A text that kills the server if it is in a request's path or body. The request is not executed.
 #[derive(Clone)]
 struct Deadly {
     mark: String,
@@ -79,7 +79,7 @@ impl fmt::Debug for Deadly {
     }
 }
 
-/// What becomes of one request.
+/// What happens to one request.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Passed,
@@ -93,13 +93,13 @@ enum Fate {
 impl Rules {
     fn fails(&self, seen: &Seen) -> bool {
         let body = String::from_utf8_lossy(&seen.body);
-        // Reading records by id goes on; reading which ones a condition means is part of a delete.
+        // Reading records by id still works. Reading which ids a condition selects is part of a delete.
         let reads = seen.method == "GET" || (seen.endpoint().ends_with("/get") && !body.contains("\"where\""));
         let is_in = |text: &String| seen.path.contains(text) || body.contains(text);
         !reads && self.failing.as_ref().is_some_and(is_in)
     }
 
-    /// What kills the server with this request.
+    /// Returns the function that kills the server, if this request is deadly.
     fn killer(&self, seen: &Seen) -> Option<Arc<dyn Fn() + Send + Sync>> {
         let Deadly { mark, kill } = self.deadly.as_ref()?;
         let marked = seen.path.contains(mark) || String::from_utf8_lossy(&seen.body).contains(mark);
@@ -134,31 +134,31 @@ impl Shared {
     }
 }
 
-/// A running relay. Its connections end when it is dropped.
+/// A running relay. Dropping it ends its connections.
 pub struct Relay {
     url: String,
     shared: Arc<Shared>,
-    /// `None` only while the relay is dropped.
+    /// `None` only while the relay is being dropped.
     runtime: Option<Runtime>,
 }
 
 impl Relay {
-    /// A relay to this server.
+    /// Starts a relay to this server.
     pub fn plain(server: &ChromaServer) -> Relay {
         Self::start(server.client(), None, None)
     }
 
-    /// A relay to the server that this client asks.
+    /// Starts a relay to the server of this client.
     pub fn to(server: Client) -> Relay {
         Self::start(server, None, None)
     }
 
-    /// A relay to this server that speaks TLS as `localhost`.
+    /// Starts a relay to this server that speaks TLS as `localhost`.
     pub fn tls(server: &ChromaServer, certified: &Arc<ServerConfig>) -> Relay {
         Self::start(server.client(), Some(TlsAcceptor::from(Arc::clone(certified))), None)
     }
 
-    /// A relay to the server that this client asks, with each request answered by this function. Rules do not apply.
+    /// Starts a relay to the server of this client. This function answers each request, and rules do not apply.
     pub fn intercepted(server: Client, intercept: Box<Intercept>) -> Relay {
         Self::start(server, None, Some(intercept))
     }
@@ -187,17 +187,17 @@ impl Relay {
         self.url.clone()
     }
 
-    /// Every request so far, held ones too, in the order of their arrival.
+    /// Returns every request so far, including held ones, in the order of arrival.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().expect("no thread panics here").clone()
     }
 
-    /// The requests so far whose path ends like this.
+    /// Returns the requests so far whose path ends like this.
     pub fn seen_at(&self, ending: &str) -> Vec<Seen> {
         self.seen().into_iter().filter(|seen| seen.path.ends_with(ending)).collect()
     }
 
-    /// From now on, requests whose path ends like this wait for `release`.
+    /// Holds requests whose path ends like this, until `release`.
     pub fn hold(&self, ending: &'static str) {
         self.shared.held.send_replace(Some(ending));
     }
@@ -206,27 +206,27 @@ impl Relay {
         self.shared.held.send_replace(None);
     }
 
-    /// From now on, requests whose path ends like this are executed, and their answers are lost.
+    /// Executes requests whose path ends like this, and loses their answers.
     pub fn lose_answers(&self, ending: Option<&'static str>) {
         self.shared.rules().unanswered = ending;
     }
 
-    /// From now on, writes whose path ends like one of these are answered as by a locked database, without effect.
+    /// Answers writes whose path ends like one of these as a locked database would, without effect.
     pub fn lock(&self, endings: &'static [&'static str]) {
         self.shared.rules().locked = endings;
     }
 
-    /// From now on, requests of this method are answered as by a locked database, without effect.
+    /// Answers requests with this method as a locked database would, without effect.
     pub fn lock_method(&self, method: Option<&'static str>) {
         self.shared.rules().locked_method = method;
     }
 
-    /// From now on, requests whose path ends like this are lost, and so is their connection.
+    /// Loses requests whose path ends like this, together with their connection.
     pub fn swallow(&self, ending: Option<&'static str>) {
         self.shared.rules().swallowed = ending;
     }
 
-    /// From now on, requests whose path ends like this are answered by a gateway in front of the server, in HTML.
+    /// Answers requests whose path ends like this as a gateway in front of the server would, in HTML.
     pub fn answer_as_gateway(&self, ending: &'static str, status: &str) {
         let page = format!("<html><title>{status}</title></html>");
         let length = page.len();
@@ -234,34 +234,34 @@ impl Relay {
         self.shared.rules().answered = Some((ending, answer));
     }
 
-    /// From now on, requests whose path ends like this are answered 500, in Chroma's form, with this message.
+    /// Answers requests whose path ends like this with 500, in Chroma's form, with this message.
     pub fn answer_500(&self, ending: &'static str, message: &str) {
         let body = format!(r#"{{"error":"InternalError","message":"{message}"}}"#);
         let answer = answer("500 Internal Server Error", &body);
         self.shared.rules().answered = Some((ending, answer));
     }
 
-    /// From now on, requests reach the server again.
+    /// Ends the rule of [`Relay::answer_as_gateway`] or [`Relay::answer_500`].
     pub fn answer_no_more(&self) {
         self.shared.rules().answered = None;
     }
 
-    /// From now on, writes with this text in their path or body are answered with an unexplained 500, without effect.
+    /// Answers writes with this text in their path or body with an unexplained 500, without effect.
     pub fn fail(&self, text: Option<&str>) {
         self.shared.rules().failing = text.map(str::to_owned);
     }
 
-    /// From now on, a request with this text in its path or body kills the server before it is executed.
+    /// Kills the server when a request has this text in its path or body, before the request is executed.
     pub fn deadly(&self, mark: &str, kill: Arc<dyn Fn() + Send + Sync>) {
         self.shared.rules().deadly = Some(Deadly { mark: mark.to_owned(), kill });
     }
 
-    /// From now on, no request is deadly.
+    /// Ends the rule of [`Relay::deadly`].
     pub fn deadly_no_more(&self) {
         self.shared.rules().deadly = None;
     }
 
-    /// From now on, requests whose path ends like this are refused with 400, without effect.
+    /// Refuses requests whose path ends like this with 400, without effect.
     pub fn refuse(&self, ending: Option<&'static str>) {
         self.shared.rules().refused = ending;
     }
@@ -299,7 +299,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     }
 }
 
-/// Has each request answered by the intercepting function, on a thread that it may block.
+/// Answers each request with the intercepting function, on a thread that the function may block.
 async fn intercept(mut client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     while let Some((_, seen)) = read_request(&mut client).await? {
         shared.remember(seen.clone());
@@ -314,7 +314,7 @@ async fn intercept(mut client: TcpStream, shared: Arc<Shared>) -> io::Result<()>
     Ok(())
 }
 
-/// The same request, on a connection of its own.
+/// Sends the same request on a connection of its own.
 fn forward(server: &Client, seen: &Seen) -> Answer {
     let own = ["host", "content-length", "content-type", "connection", "accept", "accept-encoding"];
     let mut client = server.clone();
@@ -334,7 +334,7 @@ fn encoded(answer: &Answer) -> Vec<u8> {
     bytes
 }
 
-/// One exchange after the other: the edge does not pipeline.
+/// Passes on one exchange after the other. The edge does not pipeline.
 async fn pass(
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     name: Option<String>,
@@ -414,7 +414,7 @@ fn failure() -> String {
     answer("500 Internal Server Error", r#"{"error":"InternalError","message":"something that nobody has thought of"}"#)
 }
 
-/// As Chroma 1.5.9 answers.
+/// Returns the answer of Chroma 1.5.9 when its database is locked.
 fn locked() -> String {
     let message = "Database error: error returned from database: (code: 5) database is locked";
     answer("500 Internal Server Error", &format!(r#"{{"error":"InternalError","message":"{message}"}}"#))
@@ -425,7 +425,7 @@ fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
-/// Everything up to and with the empty line; `None` at the end of the connection.
+/// Reads up to and including the empty line; `None` at the end of the connection.
 async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
@@ -438,7 +438,7 @@ async fn read_head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<V
     Ok(Some(bytes))
 }
 
-/// The first line, and the headers with their names in lower case.
+/// Returns the first line, and the headers with their names in lower case.
 fn parse(head: &[u8]) -> (String, Vec<(String, String)>) {
     let text = String::from_utf8_lossy(head).into_owned();
     let mut lines = text.lines();
@@ -450,7 +450,7 @@ fn parse(head: &[u8]) -> (String, Vec<(String, String)>) {
     (first, headers)
 }
 
-/// The body that these headers announce, appended to the head.
+/// Reads the body that these headers announce, and appends it to the head.
 async fn read_body(
     stream: &mut (impl AsyncRead + Unpin),
     headers: &[(String, String)],

@@ -1,5 +1,5 @@
-//! Runs client scripts, with the official clients and our own: Python or JS, against a URL; a failure shows the output. A script
-//! runs to its end, or exchanges lines with the test.
+//! Runs client scripts, in Python or JS, with the official clients and our own, against a URL. A failure shows the
+//! output. A script runs to its end, or exchanges lines with the test.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -19,7 +19,7 @@ pub fn js(script: &str, url: &str) -> String {
     run(Command::new("node").arg(path(script)).arg(url).env("NODE_PATH", modules), script)
 }
 
-/// As [`js`], with variables.
+/// Does the same as [`js`], with these environment variables.
 pub fn js_with(script: &str, url: &str, variables: &[(&str, &str)]) -> String {
     let modules = installed("js/node_modules");
     let mut command = Command::new("node");
@@ -40,14 +40,14 @@ fn run(command: &mut Command, script: &str) -> String {
 }
 
 fn undisturbed(command: &mut Command) -> &mut Command {
-    // A proxy in the environment would take the clients elsewhere.
+    // A proxy in the environment would redirect the clients.
     for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
         command.env_remove(name);
     }
     command.env("ANONYMIZED_TELEMETRY", "False")
 }
 
-/// A script that talks with its test by lines, errors among them. It is killed when dropped.
+/// A script that exchanges lines with its test. Its output includes its errors. It is killed when dropped.
 pub struct Dialogue {
     child: Child,
     input: ChildStdin,
@@ -68,12 +68,12 @@ impl Dialogue {
 
     /// Starts `tests/clients/{script}`, an ES module, with node and the JS client.
     pub fn js(script: &str, url: &str) -> Dialogue {
-        // With the slash at its end it is a folder to resolve from, which an ES module does not take from NODE_PATH.
+        // With a trailing slash it is a folder to resolve from. ES modules do not use NODE_PATH.
         let modules = installed("js/node_modules").join("");
         Self::start(Command::new("node").arg(path(script)).arg(url).env("CHROMA_JS", modules), script)
     }
 
-    /// Starts this command, which is called `script` where it fails.
+    /// Starts this command. Failures refer to it as `script`.
     pub fn of(command: &mut Command, script: &str) -> Dialogue {
         Self::start(command, script)
     }
@@ -82,7 +82,7 @@ impl Dialogue {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         command.stdin(Stdio::piped()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
         let mut child = undisturbed(command).spawn().expect("the interpreter");
-        // What it holds of the pipe would keep the reader waiting after the script's end.
+        // The command's copies of the pipe would keep the reader waiting after the script's end.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let input = child.stdin.take().expect("a piped input");
         let (sender, lines) = channel();
@@ -92,7 +92,7 @@ impl Dialogue {
         Dialogue { child, input, lines, script: script.to_owned(), heard: Vec::new() }
     }
 
-    /// Reads on until it says this line; returns what came before.
+    /// Reads until the script prints this line. Returns the lines before it.
     #[track_caller]
     pub fn until(&mut self, line: &str) -> Vec<String> {
         let from = self.heard.len();
@@ -105,18 +105,18 @@ impl Dialogue {
         }
     }
 
-    /// The next line that it says.
+    /// Returns the next line that it prints.
     #[track_caller]
     pub fn line(&mut self) -> String {
         self.lines.recv_timeout(SILENCE).unwrap_or_else(|end| panic!("{}: silent ({end})", self.script))
     }
 
-    /// Lets it go on.
+    /// Sends it an empty line, so that it goes on.
     pub fn answer(&mut self) {
         self.input.write_all(b"\n").expect("a script that listens");
     }
 
-    /// Waits for its good end.
+    /// Waits for it to end with success.
     #[track_caller]
     pub fn end(mut self) {
         let rest: Vec<String> = self.lines.iter().collect();
@@ -127,7 +127,7 @@ impl Dialogue {
 
 impl Drop for Dialogue {
     fn drop(&mut self) {
-        // It may have ended by itself; either way nothing is left behind.
+        // It may have ended by itself. Either way no process is left behind.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -1,5 +1,5 @@
-//! An edge whose journal is in PostgreSQL: the database behind a link that fails on demand, each instance behind
-//! a relay that remembers what it was sent.
+//! An edge whose journal is in PostgreSQL. The database is behind a link that fails on demand, and each instance is
+//! behind a relay that records what it was sent.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const RETURN: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct Shared {
-    // Dropped first: an edge that loses its servers has every reason to complain.
+    // Dropped first: an edge that loses its servers reports errors.
     pub cluster: Cluster,
     pub relays: Vec<Relay>,
     pub link: CommitLink,
@@ -30,12 +30,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Two instances, and a journal that flushes what it commits.
+    /// Starts two instances, and a journal that flushes its commits.
     pub fn durable() -> Shared {
         Self::on(Postgres::durable(), |edge| edge)
     }
 
-    /// Two instances and this database.
+    /// Starts two instances, with the journal in this database.
     pub fn on(postgres: Postgres, configure: impl FnOnce(Builder) -> Builder) -> Shared {
         let link = CommitLink::to(postgres.port());
         let url = postgres.url_at(link.port());
@@ -54,7 +54,7 @@ impl Shared {
         });
     }
 
-    /// All instances hold what the edge shows and what the journal says. Returns it.
+    /// Checks that all instances hold what the edge shows and what the journal produces. Returns that content.
     #[track_caller]
     pub fn assert_converged(&self) -> Content {
         let content = self.cluster.assert_converged_with(&self.postgres);
@@ -62,7 +62,7 @@ impl Shared {
         content
     }
 
-    /// Whatever an instance was ever sent to add is in the journal.
+    /// Checks that everything an instance was ever sent to add is in the journal.
     #[track_caller]
     fn assert_nothing_unlogged(&self) {
         let journaled = adds(&transactions_of(&self.postgres));
@@ -75,8 +75,8 @@ impl Shared {
         }
     }
 
-    /// Acknowledged exists once, refused does not exist, and unknown exists once or not at all; in the journal as in
-    /// the content.
+    /// Checks each write: acknowledged ones exist once, refused ones do not exist, and unknown ones exist at most once.
+    /// This holds for the journal and for the content.
     #[track_caller]
     pub fn assert_true(&self, events: &[Event], content: &Content) {
         let journaled = adds(&transactions_of(&self.postgres));
@@ -99,7 +99,7 @@ impl Shared {
     }
 }
 
-/// How often the journal holds the addition of each record.
+/// Returns how often the journal holds the addition of each record.
 fn adds(journal: &[Transaction]) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     let adds = |one: &&Transaction| one.path.split('?').next().is_some_and(|path| path.ends_with("/add"));

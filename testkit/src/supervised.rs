@@ -1,4 +1,4 @@
-//! A real Chroma server under a supervisor: whenever it dies it is started again on its folder and port, and counted.
+//! A real Chroma server under a supervisor: each time it dies, it is counted and started again on its folder and port.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::chroma::ChromaServer;
 use super::http::Client;
 
-/// How often the supervisor looks.
+/// How often the supervisor checks.
 const LOOK: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Shared {
     }
 }
 
-/// A server that never stays dead. It is killed for good when dropped.
+/// A server that never stays dead. Dropping it kills it for good.
 #[derive(Debug)]
 pub struct Supervised {
     shared: Arc<Shared>,
@@ -51,7 +51,7 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// A server on a fresh folder, started again so long after each death.
+    /// Starts a server on a fresh folder. After each death it is started again after this pause.
     pub fn fresh(pause: Duration) -> Supervised {
         let server = ChromaServer::fresh();
         let client = server.client();
@@ -76,18 +76,18 @@ impl Supervised {
         self.client.url()
     }
 
-    /// How often it has died.
+    /// Returns how often it has died.
     pub fn deaths(&self) -> u32 {
         self.shared.deaths.load(Ordering::Relaxed)
     }
 
-    /// What kills it, for a relay in front of it.
+    /// Returns a function that kills it, for a relay in front of it.
     pub fn killer(&self) -> Arc<dyn Fn() + Send + Sync> {
         let shared = Arc::clone(&self.shared);
         Arc::new(move || shared.server().shoot())
     }
 
-    /// SIGKILL; the supervisor brings it back.
+    /// Sends SIGKILL. The supervisor brings the server back.
     pub fn kill(&self) {
         self.shared.server().shoot();
     }
@@ -97,7 +97,7 @@ impl Drop for Supervised {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // A panic of the supervisor has been printed.
+            // A panic of the supervisor has already been printed.
             let _ = thread.join();
         }
     }

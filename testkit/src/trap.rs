@@ -1,6 +1,7 @@
-//! A mark in a request that makes it deadly, or makes it fail: what a link looks for, and what it does when it finds it.
+//! A mark in a request that makes it kill the server, or makes it fail: what a link looks for, and what it does when it
+//! finds it.
 //!
-//! The mark may stand anywhere in the request, and may arrive in two pieces. What stands before it, back to the last
+//! The mark may stand anywhere in the request, and may arrive in two pieces. The text before it, back to the last
 //! quotation mark, names the request.
 
 use std::fmt;
@@ -9,12 +10,12 @@ use std::sync::Arc;
 /// The longest name and mark together.
 const LONGEST: usize = 96;
 
-/// What becomes of a request with the mark. Its server never gets it whole.
+/// What happens to a request with the mark. Its server never receives the whole of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
-    /// Whoever is told kills the server: from then on it is dead for the link.
+    /// The callback kills the server. From then on the server is dead for the link.
     Kill,
-    /// It is answered in the server's stead, as by a Chroma that failed and does not say why.
+    /// It is answered in place of the server, as a Chroma that fails without an explanation would.
     Fail,
 }
 
@@ -23,7 +24,7 @@ pub enum Deed {
 pub struct Trap {
     pub mark: String,
     pub deed: Deed,
-    /// Told the request's name, before anything else happens.
+    /// Called with the request's name before anything else happens.
     pub told: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -33,12 +34,12 @@ impl fmt::Debug for Trap {
     }
 }
 
-/// The end of what has passed on one connection.
+/// The last bytes that passed on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Passed(Vec<u8>);
 
 impl Passed {
-    /// The trap that these bytes step into together with what passed before them, and what the request is called.
+    /// Returns the trap whose mark these bytes contain, together with what passed before them, and the request's name.
     pub(crate) fn steps_into<'a>(&mut self, traps: &'a [Trap], piece: &[u8]) -> Option<(&'a Trap, String)> {
         if traps.is_empty() {
             self.0.clear();
@@ -58,7 +59,7 @@ fn name(bytes: &[u8], mark: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(before).into_owned())
 }
 
-/// In Chroma's form, and explained by nothing.
+/// Returns an unexplained failure in Chroma's form.
 pub(crate) fn failure() -> String {
     let body = r#"{"error":"InternalError","message":"something that nobody has thought of"}"#;
     let head = "HTTP/1.1 500 Internal Server Error\r\ncontent-type: application/json\r\nconnection: close";

@@ -1,4 +1,4 @@
-//! A receiver of the webhook: it answers what the test says, and keeps what it was sent.
+//! A receiver of the webhook: answers with the statuses that the test sets, and keeps what it was sent.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,13 +14,13 @@ use super::place::{Port, wait_for};
 
 pub const SECRET: &str = "a secret of some length";
 
-/// What was posted.
+/// A received post.
 #[derive(Clone, Debug)]
 pub struct Post {
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// What it was answered.
+    /// The status it was answered with.
     pub status: u16,
 }
 
@@ -33,7 +33,7 @@ impl Post {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 
-    /// As the documents say to verify it.
+    /// Verifies the signature as the documentation describes.
     pub fn is_signed(&self, secret: &str) -> bool {
         let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
         mac.update(self.header("chroma-edge-timestamp").as_bytes());
@@ -59,7 +59,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Answers these statuses first, then 204.
+    /// Starts a receiver that answers these statuses first, then 204.
     pub fn start(answers: &[u16]) -> Receiver {
         let port = Port::take();
         let listener = TcpListener::bind(("127.0.0.1", port.number)).expect("our port");
@@ -67,7 +67,7 @@ impl Receiver {
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                // A connection that breaks is the other side's affair.
+                // A connection that breaks is the other side's problem.
                 let _ = serve(stream, &shared);
             }
         });
@@ -78,22 +78,23 @@ impl Receiver {
         format!("{}/hooks/chroma?key=private", self.address())
     }
 
-    /// The same without a path.
+    /// Returns the same URL without a path.
     pub fn address(&self) -> String {
         format!("http://127.0.0.1:{}", self.port.number)
     }
 
-    /// From now on it hangs up without an answer, or answers again.
+    /// Sets whether it hangs up without an answer.
     pub fn set_away(&self, away: bool) {
         self.state.lock().expect("no test thread panics here").away = away;
     }
 
-    /// Everything posted so far.
+    /// Returns everything posted so far.
     pub fn posts(&self) -> Vec<Post> {
         self.state.lock().expect("no test thread panics here").posts.clone()
     }
 
-    /// What it has accepted, once that many different ones are among it: event and transaction, in the order of arrival.
+    /// Waits until it has accepted this many different events. Returns all accepted ones in the order of arrival: event
+    /// id, event and transaction.
     #[track_caller]
     pub fn accepted(&self, different: usize) -> Vec<(u64, String, String)> {
         wait_for("posts to the webhook", Duration::from_secs(60), || {

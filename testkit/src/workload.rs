@@ -1,7 +1,7 @@
-//! A concurrent workload, by seed, and its history: every write with what came back, and when.
+//! A concurrent workload, by seed, and its history: every write, its outcome, and when it happened.
 //!
-//! Each worker keeps its connection alive as real clients do. A connection that is refused is tried again (the
-//! write was never sent); one that is lost after the request left makes the outcome unknown.
+//! Each worker keeps its connection alive as real clients do. If a connection is refused, the worker tries again, since
+//! the write was never sent. If one is lost after the request left, the outcome is unknown.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ pub enum Outcome {
     Acknowledged(Answer),
     /// Any other answer that promises no later effect.
     Refused(Answer),
-    /// Sent, and the connection was lost before an answer; or 503 with a `recovery` to come.
+    /// Sent, but the connection was lost before an answer; or a 503 that announces a `recovery`.
     Unknown(String),
 }
 
@@ -47,7 +47,7 @@ pub struct Plan {
     pub pool: u64,
     /// One in this many writes changes the catalog; `u64::MAX` for none.
     pub catalog_each: u64,
-    /// Each worker adds records of its own (`w3-17`) and nothing is ever changed or deleted.
+    /// Each worker adds records of its own (`w3-17`), and nothing is ever changed or deleted.
     pub unique: bool,
 }
 
@@ -62,13 +62,13 @@ impl Plan {
         Plan { catalog_each: u64::MAX, ..Plan::everything() }
     }
 
-    /// Adds of records that are never touched again: what was acknowledged must be there.
+    /// Adds of records that are never touched again: what was acknowledged must exist.
     pub fn unique_adds() -> Plan {
         Plan { unique: true, ..Plan::records() }
     }
 }
 
-/// A running workload. Dropped without [`Workload::finish`], its workers stop by themselves.
+/// A running workload. If it is dropped without [`Workload::finish`], its workers stop by themselves.
 #[derive(Debug)]
 pub struct Workload {
     stop: Arc<AtomicBool>,
@@ -100,7 +100,7 @@ impl Workload {
         Workload { stop, events, workers }
     }
 
-    /// Waits until this many more writes have ended: progress, not time, is what a test waits for.
+    /// Waits until this many more writes have ended. Tests wait for progress, not for time.
     pub fn await_more(&self, count: usize, timeout: Duration) {
         let target = self.count() + count;
         super::place::wait_for("the workload's progress", timeout, || (self.count() >= target).then_some(()));
@@ -110,7 +110,7 @@ impl Workload {
         self.events.lock().expect("workers do not panic").len()
     }
 
-    /// Stops the workers and hands over the history.
+    /// Stops the workers and returns the history.
     pub fn finish(mut self) -> Vec<Event> {
         self.stop.store(true, Ordering::Relaxed);
         for worker in self.workers.drain(..) {
@@ -162,8 +162,8 @@ impl Worker {
         Op::Records { name: (*self.random.pick(&self.plan.names)).to_owned(), verb: Verb::Add, body }
     }
 
-    /// The request of this write. Collections are found by name when it is sent, as clients that lost track do;
-    /// one that is not there is refused or, between its deletion and its creation, asked for in vain.
+    /// Returns the request of this write. It looks collections up by name when it is sent, as clients without a cached
+    /// id do. If the collection does not exist, because it was deleted and not created again, there is no request.
     fn request(&mut self, op: &Op) -> Option<(&'static str, String, Value)> {
         let collections = format!("{DEFAULT}/collections");
         Some(match op {
@@ -189,7 +189,7 @@ impl Worker {
         }
     }
 
-    /// `None` only when the workload was stopped before the request could be sent.
+    /// Returns `None` only if the workload was stopped before the request could be sent.
     fn exchange(&mut self, method: &str, path: &str, body: &Value) -> Option<Outcome> {
         let mut connection = self.connect()?;
         let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
@@ -232,7 +232,7 @@ fn outcome(answer: Answer) -> Outcome {
     }
 }
 
-/// The writes that were acknowledged.
+/// Returns the writes that were acknowledged.
 pub fn acknowledged(events: &[Event]) -> impl Iterator<Item = (&Event, &Answer)> {
     events.iter().filter_map(|event| match &event.outcome {
         Outcome::Acknowledged(answer) => Some((event, answer)),
@@ -240,7 +240,7 @@ pub fn acknowledged(events: &[Event]) -> impl Iterator<Item = (&Event, &Answer)>
     })
 }
 
-/// The one id that this event added, by [`Plan::unique_adds`].
+/// Returns the one id that this event added, by [`Plan::unique_adds`].
 pub fn added_id(event: &Event) -> String {
     match &event.op {
         Op::Records { body, .. } => body["ids"][0].as_str().expect("an id").to_owned(),
@@ -248,19 +248,20 @@ pub fn added_id(event: &Event) -> String {
     }
 }
 
-/// The longest wait of any write.
+/// Returns the longest wait of any write.
 pub fn longest_wait(events: &[Event]) -> Duration {
     events.iter().map(|event| event.took).max().unwrap_or_default()
 }
 
-/// Writes that ended in a way no client should see: lost connections, 5xx answers that are not Chroma's own.
+/// Returns the writes that ended in a way no client should see: lost connections, or 5xx answers that are not Chroma's
+/// own.
 pub fn errors(events: &[Event]) -> Vec<String> {
     let bad = |event: &Event| match &event.outcome {
         Outcome::Acknowledged(_) => None,
         // Renaming onto an existing name is Chroma's own 500, and a collection may be gone by now.
         Outcome::Refused(answer) if matches!(answer.status, 404 | 409) => None,
         Outcome::Refused(answer) if answer.text().contains("UNIQUE constraint failed") => None,
-        // Or going: the row of the collection was read before its deletion, those of its segments after it.
+        // Or it is being deleted: the collection's row was read before its deletion, the rows of its segments after it.
         Outcome::Refused(answer) if answer.status == 412 && answer.text().contains("Missing field: [Missing") => None,
         Outcome::Refused(answer) => Some(format!("{} -> {answer}", event.path)),
         Outcome::Unknown(reason) => Some(format!("{} -> unknown: {reason}", event.path)),
@@ -273,7 +274,7 @@ pub fn errors(events: &[Event]) -> Vec<String> {
     events.iter().filter_map(shown).collect()
 }
 
-/// Shows what happened, for the log of a failed test.
+/// Returns a summary of the history, for the log of a failed test.
 pub fn summary(events: &[Event]) -> String {
     let (good, bad) = (acknowledged(events).count(), errors(events));
     let wait = longest_wait(events);

@@ -1,4 +1,5 @@
-//! How often each thing must have happened in a run, for each minute of it. A run in which one did not proves nothing of it.
+//! The least number of times that each thing must happen in a run, per minute. If something happens less often, the run
+//! proves nothing about it.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use super::proof_points::{CrashPoint, POINTS};
 use super::report::{Tally, Violation};
 use super::schedule::Step;
 
-/// Operations that were completed, for each minute, each with its proper outcome: done, or refused where Chroma does.
+/// Completed operations per minute, each with its proper outcome: done, or refused where Chroma refuses it.
 pub const OPERATIONS: [(Kind, u64); 18] = [
     (Kind::Add, 40),
     (Kind::Upsert, 40),
@@ -17,7 +18,7 @@ pub const OPERATIONS: [(Kind, u64); 18] = [
     (Kind::DeleteByIds, 10),
     (Kind::DeleteWhere, 10),
     (Kind::DeleteLimited, 5),
-    // Once all names are given, they are created again.
+    // Once all names are taken, dropped ones are created again.
     (Kind::Create, 1),
     (Kind::Recreate, 1),
     (Kind::Rename, 2),
@@ -32,12 +33,12 @@ pub const OPERATIONS: [(Kind, u64); 18] = [
     (Kind::List, 10),
 ];
 
-/// Writes repeated under their id, for each minute.
+/// Writes repeated under their id, per minute.
 pub const REPEATED: u64 = 5;
-/// Writes whose outcome stayed unknown.
+/// Writes whose outcome stayed unknown, per minute.
 pub const UNKNOWN: u64 = 5;
 
-/// Faults that took effect, for each minute, wherever they were made.
+/// Faults that took effect, per minute, whatever their target.
 pub const FAULTS: [(&str, u64); 17] = [
     ("refuse", 1),
     ("delay", 1),
@@ -58,21 +59,21 @@ pub const FAULTS: [(&str, u64); 17] = [
     ("tamper", 1),
 ];
 
-/// Of each crash point, for each minute; those that need a second edge only where there is one.
+/// Of each crash point, per minute. Points that need a second edge count only if there is one.
 pub const CRASHES: u64 = 1;
 
-/// Operations that had to finish, since faults were tolerable.
+/// Operations that had to finish because the faults were tolerable.
 pub const JUDGED: u64 = 200;
 
-/// Deaths of marked writes that an edge could note.
+/// Deaths of marked writes that an edge could note, per minute.
 const DEATHS: u64 = 1;
 
-/// How many deaths of marked writes an edge must have been able to note.
+/// Returns how many deaths of marked writes an edge must have been able to note.
 pub fn deaths(plan: &Plan) -> usize {
     usize::try_from(DEATHS * plan.minutes()).expect("minutes")
 }
 
-/// What happened too seldom.
+/// Returns what happened too rarely.
 pub fn missing(
     plan: &Plan,
     judged: u64,
@@ -110,7 +111,7 @@ pub fn missing(
     missing
 }
 
-/// The given faults that took no effect.
+/// Returns a violation if some of the given faults took no effect.
 pub fn undone(steps: &[Step], faults: &BTreeMap<(&'static str, &'static str), u64>) -> Option<Violation> {
     let found: u64 = faults.values().sum();
     let what = || format!("of {} given faults {found} took effect", steps.len());

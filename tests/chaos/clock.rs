@@ -1,4 +1,4 @@
-//! One monotonic clock for everything that a run records.
+//! One monotonic clock for all records of a run.
 
 use std::time::Instant;
 

@@ -1,4 +1,4 @@
-//! What losses of data need of the system: whether every copy is in step, copies of folders, folders exchanged.
+//! What losses of data need from the system: whether every copy is in step, copies of folders, and exchanging folders.
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -9,7 +9,7 @@ use testkit::http::DEFAULT;
 use testkit::random::Random;
 
 impl System {
-    /// Whether everything runs, and the active edge says that every copy is in step: then each is a good one.
+    /// Returns whether everything runs and the active edge reports every copy in step, so that each copy is a good one.
     pub fn is_whole(&self) -> bool {
         let all_run = (0..self.instances()).all(|index| self.server_life(index) == Life::Running);
         let Some(status) = self.active().filter(|_| all_run).and_then(|active| status(&self.edges[active])) else {
@@ -21,12 +21,12 @@ impl System {
         instances && is_empty(&status["diverged"]) && is_empty(&status["healing"]) && !is_quarantined(&status)
     }
 
-    /// How often edges have said this, by their logs.
+    /// Returns how often edges have logged this.
     pub fn times_said(&self, text: &str) -> usize {
         self.edges.iter().map(|edge| edge.log().matches(text).count()).sum()
     }
 
-    /// A copy of its folder as it is at one moment, as after a power failure.
+    /// Returns a copy of its folder as it is at one moment, as after a power failure.
     pub fn snapshot(&mut self, index: usize) -> TempDir {
         self.stop_server(index);
         let folder = self.with_server(index, |server| server.snapshot());
@@ -34,14 +34,14 @@ impl System {
         folder
     }
 
-    /// Kills it, does this to its folder, and starts it again.
+    /// Kills it, applies `what` to its folder, and starts it again.
     pub fn replace_data(&mut self, index: usize, what: impl FnOnce(&mut ChromaServer)) {
         self.kill_server(index);
         self.with_server(index, what);
         self.start_server(index);
     }
 
-    /// Some collection that every instance has in step: its id, its name, and its id on this instance.
+    /// Returns some collection that every instance has in step: its id, its name, and its id on this instance.
     pub fn some_mapping(&self, random: &mut Random, index: usize) -> Option<[String; 3]> {
         let edge = self.edges[self.active()?].client();
         let shown = edge.try_call("GET", "/collection/mappings", &Value::Null).ok()?;

@@ -1,17 +1,17 @@
-//! Which deaths of marked writes an edge could see and note: those are judged.
+//! Which deaths of marked writes an edge could see and note. Only those are judged.
 //!
-//! An edge that ends between a death and its note forgets the death (docs/decisions/0025), and so does one that cannot write
-//! to its journal; one that does not reach the instance for another reason may not see it.
+//! An edge that ends between a death and its note forgets the death (docs/decisions/0025), and so does one that cannot
+//! write to its journal. An edge that does not reach the instance for another reason may not see the death.
 
 use std::time::Duration;
 
 use super::driver::{Disturbance, Part};
 use super::marks::Met;
 
-/// How long it may take until a death is seen, and the note of it durable.
+/// How long it may take until a death is seen and its note is durable.
 pub const NOTED: Duration = Duration::from_secs(3);
 
-/// The deaths that count, of all of them.
+/// Returns the deaths that count.
 pub fn noted(all: Vec<Met>, disturbances: &[Disturbance]) -> Vec<Met> {
     let soon = u64::try_from(NOTED.as_nanos()).expect("seconds");
     let meant = |part: Part, met: &Met| match part {

@@ -1,7 +1,7 @@
-//! Makes a schedule happen, and says what really did: which fault took effect, when, and to whom.
+//! Executes a schedule, and records what really happened: which fault took effect, when, and on which target.
 //!
-//! It restarts edges that die by themselves, as a supervisor would, and counts a crash point only when the edge's log
-//! names it. A fault of a link counts only when it met something. What did not take effect is done again at the end.
+//! It restarts edges that die by themselves, as a supervisor would. It counts a crash point only if the edge's log
+//! names it, and a link's fault only if it affected something. Faults that took no effect are repeated at the end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use super::system::{Life, System};
 use testkit::checker::history::Tick;
 use testkit::link::{FaultLink, LinkFault};
 
-/// What is not as it should be, from one moment to another.
+/// Something that is not as it should be, from one moment to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disturbance {
     pub part: Part,
@@ -28,50 +28,50 @@ pub struct Disturbance {
     pub what: String,
 }
 
-/// What an operation needs.
+/// A part of the system that operations depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     Instance(usize),
-    /// The active edge and the way to it.
+    /// The active edge and the connection to it.
     Edge,
-    /// The journal and the way to it.
+    /// The journal and the connection to it.
     Journal,
 }
 
-/// What was done.
+/// What the driver did.
 #[derive(Clone, Debug, Default)]
 pub struct Done {
     pub disturbances: Vec<Disturbance>,
-    /// What marked writes did to instances.
+    /// The disturbances of instances by marked writes.
     pub wounds: Vec<Disturbance>,
     /// Faults that took effect, by kind of target and of fault.
     pub faults: BTreeMap<(&'static str, &'static str), u64>,
-    /// Crash points that were met.
+    /// Crash points that were reached.
     pub crashes: BTreeMap<&'static str, u64>,
-    /// Collections that somebody has changed behind the edge's back.
+    /// Collections that were changed behind the edge's back.
     pub tampered: Vec<Tampered>,
-    /// What it has written, as a client.
+    /// The operations that the driver itself performed as a client.
     pub operations: Vec<Operation>,
-    /// What it did, for people.
+    /// What the driver did, for people.
     pub log: Vec<String>,
 }
 
-/// A fault that is under way.
+/// A fault that is in effect.
 struct Active {
     step: Step,
     from: Tick,
-    /// The edge that it is done to.
+    /// The targeted edge.
     edge: usize,
-    /// For a crash point: how often it had been met before.
+    /// For a crash point: how often it had been reached before.
     met: u64,
-    /// Of marked writes: what they bear.
+    /// For marked writes: their mark.
     mark: Option<Mark>,
-    /// Of a loss of data that is over: how.
+    /// For a loss of data that is over: how it ended.
     ended: Option<Ended>,
 }
 
 impl Active {
-    /// Whether it was a crash, and has come.
+    /// Returns whether it was a crash or a loss of data, and has taken effect.
     fn is_met(&self, crashes: &BTreeMap<&'static str, u64>) -> bool {
         match self.step.fault {
             Fault::Crash(point, _) => crashes.get(point.as_str()).copied().unwrap_or(0) > self.met,
@@ -80,13 +80,14 @@ impl Active {
         }
     }
 
-    /// Whether only its end ends it.
+    /// Returns whether it lasts until it ends by itself.
     fn is_a_loss(&self) -> bool {
         matches!(self.step.fault, Fault::Data(_))
     }
 }
 
-/// An edge that was killed so that another one takes over. Started again at once, it could have the journal before that one.
+/// An edge that was killed so that another one takes over. If it were restarted at once, it could get the journal
+/// first.
 struct Waiting {
     edge: usize,
     next: usize,
@@ -98,9 +99,9 @@ pub struct Driver<'a> {
     clock: Clock,
     done: Done,
     active: Vec<Active>,
-    /// How much of each edge's log has been looked through.
+    /// How much of each edge's log has been searched.
     read: Vec<usize>,
-    /// Edges that ended by themselves, when, and when they are started again.
+    /// Edges that ended by themselves, when they did, and when they are restarted.
     fallen: Vec<(usize, Tick, Instant)>,
     waiting: Vec<Waiting>,
     missed: Vec<Step>,
@@ -110,13 +111,13 @@ pub struct Driver<'a> {
 }
 
 const TICK: Duration = Duration::from_millis(10);
-/// How often what took no effect is done again.
+/// How often faults that took no effect are repeated.
 const AGAIN: u32 = 20;
-/// How long a crash that took no effect is waited for when it is done again.
+/// How long to wait for a crash when it is repeated.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a supervisor takes.
 const SUPERVISOR: Duration = Duration::from_millis(150);
-/// How long ago an edge can have ended when it is noticed, in nanoseconds: meanwhile other faults were made.
+/// The longest time between an edge's end and its detection, in nanoseconds. Other faults may have begun meanwhile.
 const NOTICED: Tick = 5_000_000_000;
 const STANDBY: Duration = Duration::from_secs(4);
 /// How long the next edge may take until it has the journal: the lease is 1.5 s, the settle time 1 s.
@@ -140,7 +141,8 @@ impl Driver<'_> {
         }
     }
 
-    /// All of it, from now on; then, again, what took no effect, and what was not seen by an edge for `deaths` times.
+    /// Runs the whole schedule from now on. Then repeats the faults that took no effect, and marked writes until an
+    /// edge could note `deaths` deaths.
     pub fn run(mut self, schedule: &Schedule, deaths: usize) -> Done {
         self.play(&schedule.steps);
         for _ in 0..AGAIN {
@@ -148,11 +150,11 @@ impl Driver<'_> {
             let mut at = Duration::from_secs(1);
             let mut again = Vec::new();
             for step in missed {
-                // A crash is over when it has come: there is time to wait for a rare step.
+                // A crash is over when it has happened, so there is time to wait for a rare step.
                 let lasting = if matches!(step.fault, Fault::Crash(..)) { PATIENCE } else { step.lasting };
                 let step = Step { at, lasting, ..step };
                 again.push(step);
-                // Something must be made anew, or repaired, that the edge can die of.
+                // The edge only reaches this point while it heals a copy: cause a loss for it to heal.
                 if let Fault::Crash(point, _) = step.fault
                     && point.is_in_a_copy()
                 {
@@ -172,8 +174,8 @@ impl Driver<'_> {
         self.done
     }
 
-    /// On a slow machine faults can lie so close together that no edge could note any death: then instances die once more
-    /// of marked writes, and nothing else is done until that is noted.
+    /// Kills instances with marked writes, and nothing else, until enough deaths can be noted. On a slow machine,
+    /// faults can lie so close together that no edge could note any death before.
     fn die_in_peace(&mut self, least: usize) {
         for _ in 0..AGAIN {
             self.rest(deaths::NOTED);
@@ -184,7 +186,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Nothing new is done for this long.
+    /// Does nothing new for this long.
     fn rest(&mut self, lasting: Duration) {
         let over = Instant::now() + lasting;
         while Instant::now() < over {
@@ -208,7 +210,7 @@ impl Driver<'_> {
             while let Some(step) = waiting.next_if(|step| step.at <= now) {
                 self.begin(*step);
             }
-            // Faults come by the clock: that is what a schedule is.
+            // Faults follow the clock, since a schedule is made of times.
             std::thread::sleep(TICK);
             if self.losses.is_under_way() {
                 stood_still += began.elapsed();
@@ -262,13 +264,13 @@ impl Driver<'_> {
         self.active.push(Active { step, from, edge, met, mark, ended: None });
     }
 
-    /// The active edge, or the one that is most likely to be.
+    /// Returns the active edge, or the one that is most likely active.
     fn victim(&self) -> usize {
         let alive = || (0..self.system.edges.len()).find(|index| self.system.edge_life(*index) == Life::Running);
         self.system.active().or_else(alive).unwrap_or(0)
     }
 
-    /// The edge that serves next will die at this point: the one that stands by, or the same one after a restart.
+    /// Makes the edge that serves next die at this point: the standby, or the same edge after a restart.
     fn arm(&mut self, edge: usize, point: &str) {
         let next = (0..self.system.edges.len()).find(|index| *index != edge).unwrap_or(edge);
         self.system.kill_edge(next);
@@ -321,7 +323,7 @@ impl Driver<'_> {
         }
         self.note(format!("end   {step}{}", if effect { "" } else { ": met nothing" }));
         let part = match step.target {
-            // What came of marks, and to whom, is noted by itself.
+            // The effects of marks are recorded separately.
             Target::Instances => return,
             _ if mark.is_some() => return,
             Target::Instance(index) | Target::ToInstance(index) => Part::Instance(index),
@@ -341,7 +343,7 @@ impl Driver<'_> {
         }
     }
 
-    /// Starts again what has ended by itself, and notes why it did.
+    /// Restarts what has ended by itself, and records why.
     fn supervise(&mut self) {
         let held = |one: &Active| match (one.step.target, one.mark) {
             (Target::Instance(index), None) if !one.is_a_loss() => Some(index),
@@ -372,7 +374,8 @@ impl Driver<'_> {
         }
     }
 
-    /// Counts the crash points that this edge's log names since it was last read. What it says last, if none.
+    /// Counts the crash points that this edge's log names since it was last read. Returns why the edge ended: the last
+    /// of them, or otherwise the last thing that the log says.
     fn why(&mut self, index: usize) -> String {
         let log = self.system.edges[index].log();
         let fresh = log.get(self.read[index]..).unwrap_or_default();
@@ -388,7 +391,7 @@ impl Driver<'_> {
         why.unwrap_or_else(|| log.lines().last().unwrap_or("nothing said").chars().take(120).collect())
     }
 
-    /// What has crashed unseen, since it was killed or started again at the same moment.
+    /// Counts crashes that were not seen because the edge was killed or restarted at the same moment.
     fn count_crashes(&mut self) {
         for index in 0..self.read.len() {
             let _ = self.why(index);

@@ -1,11 +1,11 @@
-//! What clients did and saw: every operation with its moments and its outcome.
+//! What clients did and saw: every operation with its times and its outcome.
 
 use std::fmt;
 
 use testkit::checker::history::{Outcome, Tick};
 use testkit::content::Record;
 
-/// What kind of operation, as it is counted.
+/// The kind of operation, under which it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Add,
@@ -15,19 +15,19 @@ pub enum Kind {
     DeleteWhere,
     DeleteLimited,
     Create,
-    /// Of a name that was dropped before.
+    /// Creating a name that was dropped before.
     Recreate,
     Rename,
     Modify,
     Drop,
-    /// Something that Chroma refuses.
+    /// A write that Chroma refuses.
     BadWrite,
-    /// One that bears a mark: instances die of it, or fail it.
+    /// A write with a mark: instances die of it, or fail it.
     Marked,
     Read,
-    /// Of a collection that is gone.
+    /// A read of a collection that is gone.
     ReadGone,
-    /// One that does not mind what is old.
+    /// A read that accepts stale data.
     ReadAny,
     Count,
     Query,
@@ -70,21 +70,21 @@ impl fmt::Display for Kind {
     }
 }
 
-/// One operation. A write that is repeated under its id is one.
+/// One operation. A write that is repeated under its id is one operation.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub worker: usize,
     pub kind: Kind,
-    /// Names a write in the journal.
+    /// Identifies a write in the journal.
     pub token: String,
-    /// What was asked, for people: method, path, body.
+    /// The request, for people: method, path, body.
     pub asked: String,
     pub invoked: Tick,
     pub ended: Tick,
     pub outcome: Outcome,
     /// How often it was sent.
     pub sent: u32,
-    /// Of a read of everything, `any` or not, and of a count: the collection that was asked for, and what it showed.
+    /// For a read of everything, `any` or not, and for a count: the requested collection, and what the answer showed.
     pub shown: Option<(String, Seen)>,
 }
 

@@ -1,4 +1,4 @@
-//! What clients saw and what is left, put to the checker (testkit/src/checker).
+//! Passes what clients saw and what is left to the checker (testkit/src/checker).
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,18 +14,19 @@ use testkit::chroma_model::{ChromaSemantics, ChromaState, ChromaWrite};
 use testkit::content::Content;
 use testkit::fold::Transaction;
 
-/// What came of it.
+/// The checker's result.
 #[derive(Default)]
 pub struct Judgement {
     pub violations: Vec<Violation>,
     pub summary: Option<Summary>,
-    /// Reads that say nothing, since the collection was being dropped meanwhile.
+    /// Reads that prove nothing because the collection was being dropped meanwhile.
     pub emptied: usize,
-    /// Reads of a collection that somebody had changed behind the edge's back, until that was repaired.
+    /// Reads of a collection that had been changed behind the edge's back, before it was repaired.
     pub tampered: usize,
 }
 
-/// Everything that the checker finds, and what it looked at. `deaths`: those that an edge could see and note.
+/// Returns everything that the checker finds, and what it looked at. `deaths`: the deaths that an edge could see and
+/// note.
 pub fn judge(
     history: &[Operation],
     journal: &[Transaction],
@@ -35,7 +36,7 @@ pub fn judge(
 ) -> Judgement {
     let mut judgement = Judgement::default();
     let violations = &mut judgement.violations;
-    // Servers were blank when the run began: whatever was adopted is the edge's own, forgotten.
+    // Servers were blank when the run began, so whatever was adopted is the edge's own, forgotten.
     let (asked, own): (Vec<Transaction>, Vec<Transaction>) =
         journal.iter().cloned().partition(|one| one.client_session.is_some());
     for one in own {
@@ -81,7 +82,7 @@ pub fn judge(
     judgement
 }
 
-/// When each lane was dropped: from when to when it may have been under way.
+/// When each lane was dropped: the time within which the drop may have been executed.
 type Drops = HashMap<String, Vec<(Tick, Tick)>>;
 
 fn drops(history: &[Operation], journal: &[Entry<ChromaWrite>]) -> Drops {
@@ -99,8 +100,8 @@ fn drops(history: &[Operation], journal: &[Entry<ChromaWrite>]) -> Drops {
     drops
 }
 
-/// A Chroma that is dropping a collection answers a read of it 200 with no record, before it answers 404 (measured on
-/// 1.5.9 alone: 14 of 5455 reads). Such a read shows neither what was there nor that it is gone.
+/// A Chroma that is dropping a collection answers a read of it with 200 and no records, before it answers 404 (measured
+/// on 1.5.9 alone: 14 of 5455 reads). Such a read shows neither the content nor that the collection is gone.
 fn is_emptied(read: &Read<ChromaState>, drops: &Drops) -> bool {
     let empty = match &read.shown {
         Shown::Content(state) => state.content.records.is_empty(),
@@ -111,12 +112,12 @@ fn is_emptied(read: &Read<ChromaState>, drops: &Drops) -> bool {
     empty && drops.get(&read.lane).is_some_and(|drops| drops.iter().any(meanwhile))
 }
 
-/// An audit finds what was changed behind the edge's back; what is read before that may show it.
+/// An audit finds what was changed behind the edge's back. Reads before that may show it.
 fn may_show(read: &Read<ChromaState>, one: &Tampered) -> bool {
     read.lane == one.collection && read.ended >= one.from && read.invoked <= one.to
 }
 
-/// Whether the write was vouched for is in the journal, where the edge has it from, too.
+/// Reads from the journal whether the write was vouched for, which is where the edge keeps it too.
 fn death(met: &Met, journal: &[Transaction]) -> Death {
     let entry = journal.iter().find(|one| one.client_session.as_ref() == Some(&met.token));
     let unvouched = entry.is_none_or(|entry| entry.vouching.as_deref() == Some("unvouched"));
@@ -132,7 +133,7 @@ fn write(one: &Operation) -> Write {
 }
 
 fn read(one: &Operation) -> Option<Read<ChromaState>> {
-    // One that does not mind what is old may show what was there at any time before its end, and nothing else.
+    // A read that accepts stale data may show any content from before its end, and nothing else.
     let invoked = match one.kind {
         Kind::Read | Kind::ReadGone | Kind::Count => one.invoked,
         Kind::ReadAny => 0,
@@ -173,7 +174,7 @@ mod tests {
         }
     }
 
-    /// A collection with one record, that is dropped from 40 to 50; and this read of it.
+    /// A run with this read of a collection that has one record and is dropped from 40 to 50.
     fn run(read: (Tick, Tick), seen: Seen) -> (Vec<Operation>, Vec<Transaction>) {
         let done = |kind, token, moments| operation(kind, token, moments, Outcome::Acknowledged);
         let mut read = done(Kind::Read, "r", read);

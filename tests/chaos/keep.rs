@@ -1,4 +1,4 @@
-//! What a failed run leaves for people: history, schedule, journal, logs, in `target/chaos/`.
+//! What a failed run leaves for people in `target/chaos/`: history, schedule, journal, logs.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use super::system::System;
 use testkit::checker::history::Outcome;
 use testkit::fold::Transaction;
 
-/// Writes all of it, and says where.
+/// Writes all of it, and returns where.
 pub fn keep(
     report: &Report,
     schedule: &Schedule,
@@ -25,7 +25,7 @@ pub fn keep(
     system: &System,
 ) -> io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    // What a broken rule did is looked at seldom: the last one is enough.
+    // Runs with a broken rule are rarely looked at: keeping the last one is enough.
     let when = report.plan.rule.clone().unwrap_or_else(|| now.to_string());
     let name = format!("{}-{}-{when}", report.plan.store, report.plan.seed);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/chaos").join(name);

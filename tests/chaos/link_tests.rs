@@ -1,4 +1,4 @@
-//! Each fault of a link, against a plain TCP server that echoes and remembers.
+//! Each fault of a link, against a plain TCP server that echoes and records.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,10 +11,10 @@ use testkit::place::wait_for;
 const PATIENCE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(300);
 
-/// What the server has received, by connection, and whether that has ended.
+/// What the server has received, by connection, and whether the connection has ended.
 type Received = Vec<(Vec<u8>, bool)>;
 
-/// An echo behind a link.
+/// An echo server behind a link.
 struct Echo {
     link: FaultLink,
     received: Arc<Mutex<Received>>,
@@ -77,7 +77,7 @@ fn hear(stream: &mut TcpStream, text: &str) {
     assert_eq!(buffer, text.as_bytes());
 }
 
-/// How the connection ends, after this.
+/// Returns how the connection ends, after this rest.
 #[track_caller]
 fn ends(stream: &mut TcpStream, rest: &str) -> Option<ErrorKind> {
     let mut all = Vec::new();

@@ -1,8 +1,8 @@
 //! Operations finish while faults are tolerable: while one instance, the edge and the journal are untouched, nothing
 //! fails and nothing takes long, whatever happens to the other instances.
 //!
-//! A part counts as touched from the beginning of a fault until it has had time to recover from it. What an operation
-//! needs must be untouched for its whole time.
+//! A part counts as touched from the beginning of a fault until it has had time to recover. Everything that an
+//! operation needs must be untouched for the operation's whole time.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use super::history::{Kind, Operation};
 use super::report::Violation;
 use testkit::checker::history::{Outcome, Tick};
 
-/// How long after a fault its part may still be recovering: a start and the settle time, probes and the backlog, a
-/// lease and a new connection; on a machine that is busy with all of this.
+/// How long a part may still be recovering after a fault: a start and the settle time, probes and the backlog, a lease
+/// and a new connection, on a machine that is busy with all of this.
 const RECOVERY: Duration = Duration::from_secs(6);
 /// How long an operation may take while faults are tolerable: an instance hangs until the probes notice, and what was
 /// sent to it is executed elsewhere.
 pub const BOUND: Duration = Duration::from_secs(10);
 
-/// What failed or was slow without an excuse, and how many operations had none.
+/// Returns the operations that failed or were slow without an excuse, and the number of operations that had none.
 pub fn check(history: &[Operation], disturbances: &[Disturbance], instances: usize) -> (Vec<Violation>, u64) {
     let (mut violations, mut judged) = (Vec::new(), 0);
-    // What becomes of marked writes is no question of time.
+    // The time limit does not apply to marked writes.
     for one in history.iter().filter(|one| one.kind != Kind::Marked) {
         let untouched = |part| is_untouched(disturbances, part, one.invoked, one.ended);
         let some_instance = || (0..instances).any(|index| untouched(Part::Instance(index)));
@@ -46,7 +46,7 @@ pub fn check(history: &[Operation], disturbances: &[Disturbance], instances: usi
     (violations, judged)
 }
 
-/// Chroma's own refusals are answers. Its refusal of a name that is taken is a 500.
+/// Chroma's own refusals are answers. For a name that is taken, its refusal is a 500.
 fn is_failure(why: &str) -> bool {
     why.starts_with('5') && !why.contains("UNIQUE constraint failed")
 }

@@ -1,7 +1,8 @@
 //! Many clients over several collections, until they are stopped.
 //!
-//! Clients behave as careful applications do: a connection is kept and used again, another edge is asked when one stands
-//! by, and what got no answer is repeated under its id, where it has one. A refused write is over: another one follows.
+//! Clients behave like careful applications: they reuse a connection, turn to another edge if theirs is a standby, and
+//! repeat a write without an answer under its id, if it has one. After a refused write, a client goes on with another
+//! one.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,23 +25,23 @@ use testkit::random::Random;
 
 /// Longer than the edge lets any request wait.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(25);
-/// How long the outcome of a write is asked for.
+/// How long a client keeps asking for the outcome of a write.
 const PERSISTENCE: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(100);
-/// Between two operations of one client, at most.
+/// The longest pause between two operations of one client.
 const THINKING_MS: u64 = 60;
 
-/// The collections that clients know of.
+/// The collections that clients know.
 #[derive(Debug, Default)]
 pub struct Known {
     /// Id and name.
     pub live: Vec<(String, String)>,
     pub gone: Vec<String>,
-    /// Names that a collection had once.
+    /// The names of dropped collections.
     pub dropped: BTreeSet<String>,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 #[derive(Debug)]
 struct Shared {
     doors: Vec<Client>,
@@ -66,7 +67,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The plan's clients, of these edges.
+    /// Starts the plan's clients against these edges.
     pub fn start(doors: Vec<Client>, clock: Clock, plan: &Plan, marks: &Arc<Marks>) -> Load {
         let doors = doors.iter().map(|door| door.with_timeout(CLIENT_TIMEOUT)).collect();
         let shared = Arc::new(Shared {
@@ -88,7 +89,7 @@ impl Load {
         Load { shared, workers }
     }
 
-    /// Stops them; each finishes what it has begun. Everything that they did, and what went wrong with themselves.
+    /// Stops the clients. Each finishes its current operation. Returns all their operations, and their own errors.
     pub fn finish(self) -> (Vec<Operation>, Vec<String>) {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut wrong = Vec::new();
@@ -110,13 +111,13 @@ struct Worker {
     number: usize,
     shared: Arc<Shared>,
     random: Random,
-    /// The edge that it asks.
+    /// The edge that it uses.
     door: usize,
     connection: Option<Connection>,
     count: u64,
 }
 
-/// What came of sending a request once.
+/// The outcome of sending a request once.
 enum Attempt {
     Answered(Answer),
     /// No connection: nothing was sent.
@@ -143,7 +144,7 @@ impl Worker {
         }
     }
 
-    /// While a mark is on, some requests bear it.
+    /// Draws the next request. While a mark is on, some requests bear it.
     fn draw(&mut self, token: &str) -> Request {
         let known = self.shared.known();
         let (random, marks) = (&mut self.random, &self.shared.marks);
@@ -155,7 +156,7 @@ impl Worker {
             }
         }
         let request = requests::draw(random, &known, self.shared.mix);
-        // A loss of its data has to be noticed first.
+        // A loss of its data must be noticed first.
         let spared = request.kind == Kind::Drop && request.name.as_ref().is_some_and(|name| marks.is_spared(name));
         if spared { requests::list() } else { request }
     }
@@ -170,9 +171,9 @@ impl Worker {
         self.shared.history.lock().expect("clients do not panic").push(operation);
     }
 
-    /// `None` only if the load was stopped before anything was sent.
+    /// Returns `None` only if the load was stopped before anything was sent.
     fn write(&mut self, request: &Request, token: String) -> Option<(Operation, Option<Answer>)> {
-        // The session names the write in the journal; half of the writes can be repeated.
+        // The session identifies the write in the journal. Half of the writes can be repeated.
         let id = self.random.percent(50).then(|| format!("id-{token}"));
         let mut headers = vec![("content-type", "application/json"), ("x-client-session", token.as_str())];
         headers.extend(id.as_deref().map(|id| ("transaction-id", id)));
@@ -200,9 +201,9 @@ impl Worker {
             };
             match said {
                 (Said::Final(outcome), answer) => break (outcome, answer),
-                // The same write was sent before, and may have been taken then.
+                // If it was sent before, that request may still have been accepted.
                 (Said::Elsewhere(why), answer) if open.is_none() => {
-                    // What refuses a class of writes serves all others.
+                    // An edge that refuses a class of writes still serves all others.
                     if !answer.as_ref().is_some_and(refuses_a_class) {
                         self.turn_away();
                     }
@@ -257,7 +258,7 @@ impl Worker {
             Attempt::NotSent => (Outcome::Unknown("not sent".to_owned()), None),
         };
         let shown = answer.as_ref().and_then(|answer| shown(request, answer));
-        // A read that was shown something began when it was sent; one that failed, when it was first tried.
+        // A read that showed something began when it was sent. A failed read began when it was first tried.
         let invoked = if shown.is_some() { invoked } else { waited };
         Some((self.operation(request, token, (invoked, ended), outcome, 1, shown), answer))
     }
@@ -270,7 +271,7 @@ impl Worker {
         match connection.request(request.method, &request.path, headers, &bytes) {
             Ok(answer) => {
                 if stands_by(&answer) {
-                    // It has taken nothing: as if there were no connection.
+                    // The standby accepted nothing, as if there were no connection.
                     return Attempt::NotSent;
                 }
                 if answer.header("connection") != Some("close") {
@@ -282,7 +283,7 @@ impl Worker {
         }
     }
 
-    /// To the other edge, if there is one, after a moment.
+    /// Switches to the other edge, if there is one, after a pause.
     fn turn_away(&mut self) {
         self.connection = None;
         self.door = (self.door + 1) % self.shared.doors.len();
@@ -307,7 +308,7 @@ fn short(answer: &Answer) -> String {
     format!("{} {text}", answer.status)
 }
 
-/// What the outcome of a write is that is sent once.
+/// Returns the outcome of a write that is sent once.
 pub fn outcome_of(answer: &io::Result<Answer>) -> Outcome {
     match answer.as_ref().map(judge) {
         Ok(Said::Final(outcome)) => outcome,
@@ -317,7 +318,7 @@ pub fn outcome_of(answer: &io::Result<Answer>) -> Outcome {
     }
 }
 
-/// What this answer says about the write, by the product's promises alone.
+/// Returns what this answer says about the write, by the product's promises alone.
 fn judge(answer: &Answer) -> Said {
     let text = answer.text();
     let promised = text.contains("\"recovery\"");
@@ -325,7 +326,7 @@ fn judge(answer: &Answer) -> Said {
         200..300 => Said::Final(Outcome::Acknowledged),
         503 if promised => Said::Open(short(answer)),
         409 if text.contains("transaction_running") => Said::Open(short(answer)),
-        // Refused by the edge itself: no effect, but it says nothing about the same id sent before.
+        // Refused by the edge itself: no effect, but the answer says nothing about the same id sent before.
         502..=504 => Said::Elsewhere(short(answer)),
         _ => Said::Final(Outcome::Refused(short(answer))),
     }
@@ -348,14 +349,15 @@ fn counted(answer: &Answer) -> usize {
     answer.json().as_u64().and_then(|count| usize::try_from(count).ok()).expect("a count")
 }
 
-/// A Chroma that is dropping a collection can have read its tables, and find no vectors any more: that shows nothing.
+/// Returns whether the answer proves nothing: a Chroma that is dropping a collection may have read its tables but found
+/// no vectors.
 fn is_torn(answer: &Answer) -> bool {
     let shown = answer.json();
     let count = |list: &str| shown[list].as_array().map_or(0, Vec::len);
     count("ids") > 0 && count("embeddings") == 0
 }
 
-/// What clients know of collections, after this answer.
+/// Updates what clients know about collections, after this answer.
 fn learn(known: &mut Known, request: &Request, operation: &Operation, answer: &Answer, before: &[(String, String)]) {
     let forget = |known: &mut Known, id: &str| {
         if let Some(position) = known.live.iter().position(|(live, _)| live == id) {
@@ -394,7 +396,8 @@ fn learn(known: &mut Known, request: &Request, operation: &Operation, answer: &A
     }
 }
 
-/// What an edge lists is what exists: clients that lost an answer find their collections again.
+/// Replaces the known collections by those in an edge's list. Clients that lost an answer find their collections this
+/// way.
 fn relist(known: &mut Known, list: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let live = list.as_array().into_iter().flatten().map(|one| (text(&one["id"]), text(&one["name"])));

@@ -1,8 +1,8 @@
-//! Faults of an instance's data: its folder comes back empty, older, or as another server's; its index files are damaged; a
-//! record is changed behind the edge's back.
+//! Faults of an instance's data: its folder comes back empty, older, or as another server's; its index files are
+//! damaged; a record is changed behind the edge's back.
 //!
-//! Each begins only when every copy is in step, so that a good one is left, and ends when every copy is in step again. What
-//! counts as met is what an edge has said of it.
+//! Each begins only when every copy is in step, so that a good one is left, and ends when every copy is in step again.
+//! A fault counts only if an edge has logged it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,18 +22,18 @@ use testkit::http::{Client, DEFAULT, record_path};
 use testkit::ops;
 use testkit::random::Random;
 
-/// What befalls the data of an instance.
+/// What happens to an instance's data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Loss {
     /// Its folder is emptied.
     Wipe,
     /// An earlier copy of its folder is put back.
     Rollback,
-    /// A copy of another instance's folder is put in place of its own.
+    /// Its folder is replaced by a copy of another instance's folder.
     Swap,
     /// Every index that it has written to a file is overwritten.
     DamageIndex,
-    /// Records of one collection are changed there, behind the edge's back; an audit is asked for.
+    /// Records of one of its collections are changed behind the edge's back, and an audit is requested.
     Tamper,
 }
 
@@ -50,12 +50,12 @@ impl Loss {
         }
     }
 
-    /// Whether copies that it befalls can be repaired where they are: most of what they hold is right.
+    /// Returns whether the affected copies can be repaired in place because most of their content is right.
     pub fn is_repaired(self) -> bool {
         matches!(self, Loss::Rollback | Loss::Tamper)
     }
 
-    /// What an edge says once it has noticed.
+    /// Returns what an edge logs once it has noticed.
     fn notice(self) -> &'static [&'static str] {
         match self {
             Loss::Wipe => &["lacks what it was given after this position", "lacks collections that it had"],
@@ -73,7 +73,7 @@ impl fmt::Display for Loss {
     }
 }
 
-/// From when to when this collection may have shown what nobody wrote.
+/// The time within which this collection may have shown what no client wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tampered {
     pub collection: String,
@@ -84,7 +84,7 @@ pub struct Tampered {
 /// An earlier copy of an instance's folder.
 struct Saved {
     instance: usize,
-    /// The server carried this one then, or an older one.
+    /// The generation of the server's marker at that time. The copy may hold an older one.
     generation: u64,
     folder: TempDir,
 }
@@ -92,9 +92,9 @@ struct Saved {
 enum Stage {
     /// Every copy must be in step first.
     Waiting,
-    /// There must be an index in a file; it is in the collection of this name.
+    /// Waits until the instance has an index in a file, in the collection with this name.
     Filled(String),
-    /// It has happened; edges had noticed so many before.
+    /// It has happened. Edges had logged such a loss this many times before.
     Struck { noticed: usize },
 }
 
@@ -105,7 +105,7 @@ struct UnderWay {
     at_last: Instant,
 }
 
-/// How one ended.
+/// How a loss ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
     Noticed,
@@ -122,22 +122,22 @@ pub struct Losses {
     look: Instant,
     asked: Instant,
     filled: u64,
-    /// What it has written, as a client.
+    /// The operations that it performed as a client.
     pub operations: Vec<Operation>,
     pub tampered: Vec<Tampered>,
 }
 
-/// Between two looks.
+/// The pause between two looks.
 const LOOK: Duration = Duration::from_millis(150);
-/// Between two audits that are asked for.
+/// The pause between two requested audits.
 const ASK: Duration = Duration::from_secs(1);
-/// How long all may take to be in step, before and afterwards.
+/// How long everything may take to be in step, before and afterwards.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// A marker that is older than the one that the server carries by this much is older than the one in the journal, too.
+/// A marker this much older than the one on the server is also older than the one in the journal.
 const OLDER: u64 = 2;
-/// Earlier copies that are kept of each instance.
+/// The number of earlier copies kept for each instance.
 const KEPT: usize = 4;
-/// An index is written to its file each thousand records.
+/// Chroma writes an index to its file every thousand records.
 const RECORDS: usize = 2200;
 const BATCH: usize = 550;
 const MARKER: &str = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker";
@@ -167,17 +167,17 @@ impl Losses {
         self.ended = None;
     }
 
-    /// Whether one is under way: then the other faults wait.
+    /// Returns whether a loss is under way. The other faults wait for it.
     pub fn is_under_way(&self) -> bool {
         self.now.is_some()
     }
 
-    /// How the last one ended, told once.
+    /// Returns how the last loss ended, once.
     pub fn ended(&mut self) -> Option<Ended> {
         self.ended.take()
     }
 
-    /// Goes on with what is under way.
+    /// Continues with the loss that is under way.
     pub fn go_on(&mut self, system: &mut System) {
         if self.now.is_none() || Instant::now() < self.look {
             return;
@@ -200,7 +200,7 @@ impl Losses {
             None => self.now = Some(one),
             Some(ended) => {
                 self.marks.spare(None);
-                // What nobody has noticed may be shown for ever.
+                // What no edge has noticed may be shown for ever.
                 let to = if ended == Ended::Noticed { self.clock.now() } else { Tick::MAX };
                 self.tampered.iter_mut().filter(|one| one.to == Tick::MAX).for_each(|one| one.to = to);
             }
@@ -222,7 +222,7 @@ impl Losses {
         None
     }
 
-    /// Does it, if everything that it needs is there.
+    /// Causes the loss, if everything it needs exists.
     fn try_to_strike(&mut self, system: &mut System, one: &mut UnderWay) {
         if !system.is_whole() {
             return;
@@ -251,7 +251,7 @@ impl Losses {
         }
     }
 
-    /// Keeps a copy of its folder, unless there is one that is as new.
+    /// Keeps a copy of the instance's folder, unless an existing copy is as new.
     fn save(&mut self, system: &mut System, instance: usize) {
         let Some(before) = generation(&system.server(instance)) else { return };
         let newest = self.saved.iter().filter(|saved| saved.instance == instance).map(|saved| saved.generation).max();
@@ -259,7 +259,7 @@ impl Losses {
             return;
         }
         let folder = system.snapshot(instance);
-        // It may have been marked while it was saved.
+        // The server may have been marked while its folder was copied.
         let Some(generation) = generation(&system.server(instance)) else { return };
         self.saved.push(Saved { instance, generation, folder });
         let mine = self.saved.iter().filter(|saved| saved.instance == instance).count();
@@ -269,7 +269,7 @@ impl Losses {
         }
     }
 
-    /// To any copy that is certainly older than the last marker.
+    /// Puts back any copy that is certainly older than the last marker.
     fn roll_back(&mut self, system: &mut System, instance: usize) -> bool {
         let Some(now) = generation(&system.server(instance)) else { return false };
         let older = |saved: &&Saved| saved.instance == instance && saved.generation + OLDER <= now;
@@ -282,7 +282,7 @@ impl Losses {
         true
     }
 
-    /// First there must be an index that is large enough for a file, and that the instance has.
+    /// Damages the instance's indexes. First, the instance needs an index that is large enough for a file.
     fn damage(&mut self, system: &mut System, one: &mut UnderWay) -> bool {
         let Stage::Filled(name) = &one.stage else {
             if let Some(name) = self.fill(system) {
@@ -305,7 +305,7 @@ impl Losses {
         damaged > 0
     }
 
-    /// Writes a large collection through the edge that is active. Its name.
+    /// Writes a large collection through the active edge, and returns its name.
     fn fill(&mut self, system: &System) -> Option<String> {
         let edge = system.edges[system.active()?].client().with_timeout(DIRECT);
         self.filled += 1;
@@ -321,7 +321,7 @@ impl Losses {
         Some(name)
     }
 
-    /// As a client does: it is in the history.
+    /// Writes as a client does, so that the write is in the history.
     fn write(&mut self, edge: &Client, request: requests::Request) -> Option<Value> {
         let token = format!("loss-{}", self.operations.len() + 1);
         let invoked = self.clock.now();
@@ -335,7 +335,7 @@ impl Losses {
         answer.ok().filter(|answer| answer.status < 300).map(|answer| answer.json())
     }
 
-    /// As an operator does. Where the audit cannot tell which copy is wrong, the operator keeps another one.
+    /// Requests an audit, as an operator would. If the audit cannot decide which copy is wrong, keeps another one.
     fn ask_for_an_audit(&self, system: &System, wrong: usize) {
         let (Some(active), Some(tampered)) = (system.active(), self.tampered.last()) else { return };
         let edge = system.edges[active].client().with_timeout(DIRECT);
@@ -376,12 +376,12 @@ impl Losses {
     }
 }
 
-/// How often edges have said that they noticed such a loss.
+/// Returns how often edges have logged that they noticed such a loss.
 fn times_noticed(system: &System, loss: Loss) -> usize {
     loss.notice().iter().map(|text| system.times_said(text)).sum()
 }
 
-/// Of the marker that the server carries.
+/// Returns the generation of the server's marker.
 fn generation(server: &Client) -> Option<u64> {
     let shown = answer(&server.with_timeout(DIRECT), "GET", MARKER, &Value::Null)?;
     shown["metadata"]["generation"].as_u64()

@@ -1,8 +1,8 @@
-//! What the machine itself does to a run: its disk or its processors can stall, and no promise holds about
-//! time meanwhile. Measured beside the run, never taken from the edge's own words.
+//! What the machine itself does to a run: its disk or its processors can stall, and no promise about time holds
+//! meanwhile. Measured beside the run, independently of what the edge reports.
 //!
-//! Decides what counts as standing still, and touches the journal and the edge then. Nothing else is excused by it: what
-//! is written, read and left is judged all the same.
+//! Decides what counts as a stall. A stall touches the journal and the edge, and excuses nothing else: what is written,
+//! read and left is judged all the same.
 
 use std::fs::File;
 use std::io::Write;
@@ -16,7 +16,8 @@ use super::clock::Clock;
 use super::driver::{Disturbance, Part};
 
 const PAUSE: Duration = Duration::from_millis(50);
-/// A pause and a flush of one page take longer than this: half of what the edge allows its journal.
+/// A pause and a flush of one page that take longer than this count as a stall: half of what the edge allows its
+/// journal.
 const STILL: Duration = Duration::from_secs(1);
 
 /// Watches until it is dropped or finished.
@@ -27,7 +28,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Watches the disk of this folder, where the run's journal is flushed to.
+    /// Watches the disk of this folder, where the run's journal is flushed.
     pub fn watch(clock: Clock, folder: &Path) -> Machine {
         let over = Arc::new(AtomicBool::new(false));
         let mut file = tempfile::tempfile_in(folder).expect("a file");
@@ -55,7 +56,7 @@ impl Machine {
         Machine { over, watcher: Some(watcher) }
     }
 
-    /// When it stood still.
+    /// Returns when the machine stalled.
     pub fn finish(mut self) -> Vec<Disturbance> {
         self.over.store(true, Ordering::Relaxed);
         self.watcher.take().map(|watcher| watcher.join().expect("the watcher")).unwrap_or_default()

@@ -41,7 +41,7 @@ fn assert_clean(report: &Report) {
     assert!(report.violations.is_empty(), "{} violations: {:?}", report.violations.len(), report.kept);
 }
 
-/// What a slow machine leaves out is tried once more; a broken promise never is.
+/// Repeats a run once if too little happened in it because the machine is slow. A broken promise is never retried.
 #[track_caller]
 fn a_minute_is_clean(store: Store) {
     let plan = Plan::new(1, MINUTE, store);

@@ -1,7 +1,7 @@
-//! Writes of which instances die, or that they fail: which marks are on, and what came of them.
+//! Writes that kill instances, or that instances fail: which marks are on, and what they caused.
 //!
-//! The driver turns them on and off, clients send what bears them, and links tell what they met. A mark is on once: what was
-//! written with it before is harmless later, wherever it still goes.
+//! The driver turns them on and off, clients send writes that bear them, and links report what they met. A mark is on
+//! only once: later, a write that bears it is harmless wherever it still goes.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,9 +12,9 @@ use testkit::checker::history::Tick;
 /// What a marked write does to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effect {
-    /// It dies before it executes the write.
+    /// The instance dies before it executes the write.
     Kills,
-    /// It answers that it failed, and does not say why.
+    /// The instance answers with an unexplained failure.
     Fails,
 }
 
@@ -31,12 +31,12 @@ impl fmt::Display for Mark {
             Effect::Kills => "kills",
             Effect::Fails => "fails",
         };
-        // Ends with what is in no number: one mark is no other's beginning.
+        // Ends with a character that is in no number, so that no mark is a prefix of another.
         write!(f, "={effect}-{}!", self.number)
     }
 }
 
-/// A marked write reached an instance.
+/// A marked write that reached an instance.
 #[derive(Clone, Debug)]
 pub struct Met {
     pub mark: Mark,
@@ -65,7 +65,7 @@ impl Marks {
         self.on.lock().expect("no thread panics here")
     }
 
-    /// From now on clients do not drop what is called so, but everything else.
+    /// Keeps clients from dropping the collection with this name, and no other.
     pub fn spare(&self, name: Option<String>) {
         *self.spared.lock().expect("no thread panics here") = name;
     }
@@ -74,12 +74,12 @@ impl Marks {
         self.spared.lock().expect("no thread panics here").as_deref() == Some(name)
     }
 
-    /// A mark that has never been on.
+    /// Returns a mark that has never been on.
     pub fn fresh(&self, effect: Effect) -> Mark {
         Mark { effect, number: 1 + self.given.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// From now on clients send what bears it.
+    /// Makes clients send writes that bear this mark.
     pub fn turn_on(&self, mark: Mark) {
         self.on().push(mark);
     }
@@ -96,17 +96,18 @@ impl Marks {
         self.met().push(met);
     }
 
-    /// What has met this mark so far.
+    /// Returns what has met this mark so far.
     pub fn of(&self, mark: Mark) -> Vec<Met> {
         self.met().iter().filter(|met| met.mark == mark).cloned().collect()
     }
 
-    /// Every death so far.
+    /// Returns every death so far.
     pub fn deaths(&self) -> Vec<Met> {
         self.met().iter().filter(|met| met.mark.effect == Effect::Kills).cloned().collect()
     }
 
-    /// How much larger the next marked write is than the first: what has succeeded vouches for what is no larger.
+    /// Returns how much larger the next marked write is than the first: a success vouches for writes that are no
+    /// larger.
     pub fn growth(&self) -> u64 {
         self.drawn.fetch_add(1, Ordering::Relaxed)
     }

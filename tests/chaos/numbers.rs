@@ -1,4 +1,4 @@
-//! What the edge reports equals what is true (G10), when all is over: its pages against the journal itself.
+//! At the end of a run, the edge's reports are true (G10): compares its pages with the journal itself.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use testkit::http::Client;
 
 /// How long the last progress may take to become durable.
 const MARKS: Duration = Duration::from_secs(20);
-/// Sessions that are asked for, one by one.
+/// The number of sessions that are queried one by one.
 const SESSIONS: usize = 60;
 const STATUSES: [&str; 5] = ["ATTEMPTING", "COMPLETED", "FAILED", "RECOVERED", "ABANDONED"];
 
-/// Every number that differs, and still does after a while, which is not longer than the run's patience.
+/// Returns every number that still differs after a while, at most the run's patience.
 pub fn check(edge: &Client, patience: Duration, journal: &dyn Fn() -> Vec<Transaction>) -> Vec<Violation> {
     let deadline = Instant::now() + MARKS.min(patience);
     loop {
@@ -23,7 +23,7 @@ pub fn check(edge: &Client, patience: Duration, journal: &dyn Fn() -> Vec<Transa
         if wrong.is_empty() || Instant::now() > deadline {
             return wrong.into_iter().map(|what| Violation::of("G10", "Numbers", what)).collect();
         }
-        // Progress becomes durable one commit after the answer: only polling shows it.
+        // Progress becomes durable one commit after the answer. Only polling shows it.
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -1,4 +1,4 @@
-//! What one run is asked to be: seed, length, store, faults, and a rule to break if the proof itself is to be proved.
+//! The parameters of one run: seed, length, store, faults, and a rule to break for the proof of the proof.
 
 use std::fmt;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub enum Store {
     /// One edge.
     Sqlite,
-    /// Two edges: one active, one standing by.
+    /// Two edges: one active, one standby.
     Postgres,
 }
 
@@ -27,7 +27,7 @@ impl Store {
         }
     }
 
-    /// What the environment asks for: `CHAOS_STORE` (sqlite).
+    /// Reads `CHAOS_STORE` from the environment (sqlite).
     pub fn told() -> Store {
         match told("CHAOS_STORE").as_deref() {
             None | Some("sqlite") => Store::Sqlite,
@@ -57,9 +57,9 @@ impl fmt::Display for Store {
 /// Where the faults come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Faults {
-    /// From the seed: every kind, for each minute. A run in which one did not happen fails.
+    /// From the seed: every kind in each minute. A run in which one did not happen fails.
     Drawn,
-    /// These, to this many instances.
+    /// These, with this many instances.
     Given { instances: usize, steps: Vec<Step> },
 }
 
@@ -74,17 +74,17 @@ pub enum Losses {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
-    /// How long faults are made, at least.
+    /// The least time during which faults are made.
     pub lasting: Duration,
     pub store: Store,
     pub faults: Faults,
     pub losses: Losses,
     /// A value for `CHROMA_EDGE_BREAK_RULE`.
     pub rule: Option<String>,
-    /// Clients at once.
+    /// The number of concurrent clients.
     pub workers: usize,
     pub mix: Mix,
-    /// How long the edge may take, when all is over, to say that nothing is left to do.
+    /// How long the edge may take, at the end, to report that nothing is left to do.
     pub patience: Duration,
 }
 
@@ -103,8 +103,8 @@ impl Plan {
         }
     }
 
-    /// What the environment asks for: `CHAOS_SEED` (random without), `CHAOS_SECONDS` (60), `CHAOS_STORE` (sqlite),
-    /// `CHAOS_RULE` (none).
+    /// Reads the plan from the environment: `CHAOS_SEED` (random by default), `CHAOS_SECONDS` (60), `CHAOS_STORE`
+    /// (sqlite), `CHAOS_RULE` (none).
     pub fn told() -> Plan {
         let number = |name: &str| told(name).map(|text| text.parse().expect("a number"));
         let store = Store::told();
@@ -114,17 +114,17 @@ impl Plan {
         Plan { rule: told("CHAOS_RULE"), losses, ..Plan::new(seed, lasting, store) }
     }
 
-    /// Whether instances lose data, too.
+    /// Returns whether instances lose data, too.
     pub fn loses_data(&self) -> bool {
         self.losses == Losses::Drawn
     }
 
-    /// How many decks of faults that makes: one for each minute begun.
+    /// Returns the number of decks of faults: one for each minute, rounded up.
     pub fn minutes(&self) -> u64 {
         self.lasting.as_secs().div_ceil(60).max(1)
     }
 
-    /// Two Chroma servers or three: by the seed, unless the plan says.
+    /// Returns the number of Chroma servers, two or three, drawn from the seed unless the plan sets it.
     pub fn instances(&self) -> usize {
         if let Faults::Given { instances, .. } = &self.faults {
             return *instances;
@@ -132,7 +132,7 @@ impl Plan {
         if Random::new(self.seed ^ 0x1457).percent(50) { 2 } else { 3 }
     }
 
-    /// What repeats it, for people.
+    /// Returns the command that repeats the run, for people.
     pub fn again(&self) -> String {
         let Plan { seed, store, .. } = self;
         match self.faults {

@@ -1,6 +1,6 @@
-//! Marked writes, as a fault: turns a mark on and off, starts again who died of one, and lifts what was quarantined.
+//! Marked writes, as a fault: turns a mark on and off, restarts instances that died of one, and lifts quarantines.
 //!
-//! As a supervisor and an operator would. Which death counts for what, the checker decides (`deaths.rs`).
+//! Acts as a supervisor and an operator would. The checker decides which death counts for what (`deaths.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ use testkit::checker::history::Tick;
 
 /// How long a dead server stays dead: longer than an edge needs to see it, on a busy machine.
 const SUPERVISOR: Duration = Duration::from_millis(700);
-/// Between two looks of the operator.
+/// The pause between two looks of the operator.
 const LOOK: Duration = Duration::from_millis(300);
 
 pub struct Poison {
     marks: Arc<Marks>,
     clock: Clock,
-    /// When each is started again.
+    /// When each is restarted.
     dead: Vec<(usize, Instant)>,
-    /// Instances that met a mark that is off, since when, until every copy is in step again.
+    /// Instances that met a mark that is now off, with the time since when, until every copy is in step again.
     wounded: BTreeMap<usize, Tick>,
     look: Instant,
 }
@@ -34,7 +34,7 @@ impl Poison {
         Poison { marks, clock, dead: Vec::new(), wounded: BTreeMap::new(), look: Instant::now() }
     }
 
-    /// Clients send what bears a new mark once every instance that is to mind it does.
+    /// Sets a new mark on every targeted instance, then makes clients send writes that bear it.
     pub fn begin(&mut self, system: &System, target: Target, effect: Effect) -> Mark {
         let mark = self.marks.fresh(effect);
         let is_meant = |index: &usize| target == Target::Instances || target == Target::Instance(*index);
@@ -44,7 +44,7 @@ impl Poison {
         mark
     }
 
-    /// Whether it met anything.
+    /// Turns the mark off, and returns whether it met anything.
     pub fn end(&mut self, system: &System, mark: Mark) -> bool {
         self.marks.turn_off(mark);
         system.lift(mark);
@@ -55,7 +55,8 @@ impl Poison {
         !met.is_empty()
     }
 
-    /// Starts again what has died, unless something else is done to it (`held`). Who has died since the last call.
+    /// Restarts what has died, unless another fault keeps it down (`held`). Returns the instances that died since the
+    /// last call.
     pub fn supervise(&mut self, system: &mut System, held: &[usize]) -> Vec<usize> {
         let fallen = system.fallen_servers();
         self.dead.extend(fallen.iter().map(|index| (*index, Instant::now() + SUPERVISOR)));
@@ -66,8 +67,8 @@ impl Poison {
         fallen
     }
 
-    /// Lifts what is quarantined, once no mark is on. From when to when which instance did not have all of its copies, where
-    /// that is over.
+    /// Lifts quarantines, once no mark is on. Returns the finished periods in which an instance did not have all of its
+    /// copies.
     pub fn allow_again(&mut self, system: &System) -> Vec<Disturbance> {
         let waits = self.wounded.is_empty() || !self.marks.now_on().is_empty() || Instant::now() < self.look;
         if waits {
@@ -80,7 +81,7 @@ impl Poison {
         }
     }
 
-    /// What is over, or counts as over: the run goes on to repair everything.
+    /// Returns all remaining periods, which count as over: the run goes on to repair everything.
     pub fn healed(&mut self) -> Vec<Disturbance> {
         let to = self.clock.now();
         let wound =

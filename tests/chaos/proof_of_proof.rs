@@ -1,9 +1,9 @@
-//! The proof of the proof: each rule that can be broken is broken, in a run made for it, and what it breaks is found.
+//! The proof of the proof: each rule that can be broken is broken, in a run made for it, and the breach is found.
 //!
-//! Each plan is data: few faults, the right ones, a fixed seed. It runs twice: with the rule broken, when the checker
-//! must find one of the breaches that the rule's `Case` states, and with the rule kept, when nothing at all may be
-//! found. A finding that says nothing of a promise (an operation that was slow, a line in a log) counts for nothing.
-//! Three that are quick run with every `make test`, so that the proof is seen to fail each time.
+//! Each plan is data: a few faults, the right ones, and a fixed seed. It runs twice. With the rule broken, the checker
+//! must find one of the breaches that the rule's `Case` states. With the rule kept, it must find nothing at all. A
+//! finding that is not about a promise (a slow operation, a line in a log) does not count. Three quick ones run with
+//! every `make test`, so that the proof is seen to fail each time.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,40 +21,41 @@ use super::schedule::{Fault, Step, Target};
 use testkit::checker::Breach;
 use testkit::link::LinkFault;
 
-/// For both runs of a rule: who is in sync in time with the rule kept, differs for good where it is broken.
+/// For both runs of a rule: with the rule kept, instances are in sync within it; with it broken, they differ for good.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Processes are not deterministic: whether a breach meets a write is chance, so it is run again, with another seed.
+/// Processes are not deterministic: whether a breach meets a write is chance. So each case is repeated with another
+/// seed.
 const ATTEMPTS: u64 = 6;
 
-/// A rule, and how its breach comes to light.
+/// A rule, and how its breach is found.
 struct Case {
     seed: u64,
     lasting_ms: u64,
-    /// Ids in use per collection: few meet each other often, many keep what went wrong.
+    /// Ids in use per collection. With few, writes conflict often; with many, a wrong record stays.
     pool: u64,
-    /// When, to whom, what, and how long, in milliseconds.
+    /// When, on which target, which fault, and for how long, in milliseconds.
     faults: Vec<(u64, Target, Fault, u64)>,
-    /// Findings of the checker that count: any of them.
+    /// Breaches that count as found. Any of them is enough.
     caught_by: &'static [Breach],
 }
 
-/// The first instance executes; its writes are replicated to the second.
+/// The first instance executes. Its writes are replicated to the second.
 const REPLICA: Target = Target::Instance(1);
 const TO_REPLICA: Target = Target::ToInstance(1);
 
-/// The edge is started again, to die when a write has become durable: or, where it is executed first, just before.
+/// Restarts the edge, to die when a write has become durable, or just before if the write is executed first.
 const APPENDED: Fault = Fault::Crash(CrashPoint(Named::AfterAppend), 6);
 
-/// The replica is slow while a copy is made on it: clients write meanwhile.
+/// The replica is slow while a copy is made on it, so that clients write meanwhile.
 const SLOW: Fault = Fault::Link(LinkFault::Delay(Duration::from_millis(40)));
 const WIPE: Fault = Fault::Data(Loss::Wipe);
 const ROLLED_BACK: (u64, Target, Fault, u64) = (1500, REPLICA, Fault::Data(Loss::Rollback), 100);
 
-/// What an instance shows and holds if it went its own way.
+/// What an instance shows and holds if it diverges.
 const ITS_OWN_CONTENT: &[Breach] =
     &[Breach::InstanceDiffers, Breach::DeletedReturns, Breach::NeverThere, Breach::StaleRead];
-/// What goes wrong beside reads that are fresh.
+/// The same breaches, without stale reads.
 const ANOTHER_CONTENT: &[Breach] = &[Breach::InstanceDiffers, Breach::DeletedReturns, Breach::NeverThere];
 
 fn case(rule: Rule) -> Case {
@@ -83,7 +84,7 @@ fn case(rule: Rule) -> Case {
             ANOTHER_CONTENT,
         )
         .with_pool(100),
-        // The replica is slow: there are always neighbours that can be reordered.
+        // The replica is slow: there are always neighbors that can be reordered.
         Rule::KeepOrder => Case::new(
             3,
             4500,
@@ -93,7 +94,7 @@ fn case(rule: Rule) -> Case {
         Rule::DropNothing => Case::new(4, 4500, vec![(1500, REPLICA, Fault::Kill, 2500)], ANOTHER_CONTENT),
         // The replica returns with a backlog, and serves before it has caught up.
         Rule::FreshReads => Case::new(5, 5000, vec![(1500, REPLICA, Fault::Stop, 2500)], &[Breach::StaleRead]),
-        // Requests to the replica are cut off on their way, and then it hangs in the middle of some.
+        // Requests to the replica are cut off on their way. Then it hangs in the middle of some.
         Rule::RememberDoubt => Case::new(
             6,
             8000,
@@ -104,9 +105,9 @@ fn case(rule: Rule) -> Case {
         Rule::OnceOnly => {
             Case::new(7, 3500, vec![(1500, Target::Clients, Fault::Link(LinkFault::HalfClose), 800)], &[Breach::Twice])
         }
-        // The replica has a backlog: entries before a delete wait there.
+        // The replica has a backlog, in which entries before a delete wait.
         Rule::DeleteInPlace => Case::new(8, 6000, vec![(1500, REPLICA, Fault::Stop, 3500)], ANOTHER_CONTENT),
-        // In company of other writes, instances die of some.
+        // Instances die of some writes, in company of others.
         Rule::SuspectBound => Case::new(
             9,
             8000,
@@ -153,13 +154,13 @@ impl Case {
             lasting: millis(*lasting),
         };
         let faults = Faults::Given { instances: 2, steps: self.faults.iter().map(step).collect() };
-        // What went wrong in a collection that is dropped is seen only by a read before that.
+        // In a collection that is dropped, only a read before the drop can show what went wrong.
         let mix = Mix { pool: self.pool, catalog: 1, marked: 10 };
         Plan { faults, mix, patience: PATIENCE, ..Plan::new(self.seed, millis(self.lasting_ms), Store::told()) }
     }
 
-    /// How often each breach that counts was found. That an instance holds something else counts only if the edge says
-    /// that nothing is left to do, and nothing diverged: otherwise the edge itself has reported it.
+    /// Returns how often each breach that counts was found. A difference between instances counts only if the edge
+    /// reports that nothing is left to do and nothing diverged. Otherwise the edge itself has reported it.
     fn caught(&self, report: &Report) -> BTreeMap<String, usize> {
         let mut caught = BTreeMap::new();
         let told = report.violations.iter().any(|violation| violation.kind == "NotInSync");

@@ -1,4 +1,4 @@
-//! What the run has to know of each crash point besides its name: how often it is passed.
+//! What the run needs to know about each crash point besides its name: how often it is passed.
 //!
 //! The names are the edge's own.
 
@@ -10,7 +10,7 @@ use chroma_edge::proof::CrashPoint as Named;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CrashPoint(pub Named);
 
-/// All of them.
+/// All crash points.
 pub const POINTS: [CrashPoint; Named::ALL.len()] = {
     let mut all = [CrashPoint(Named::ALL[0]); Named::ALL.len()];
     let mut index = 0;
@@ -26,22 +26,22 @@ impl CrashPoint {
         self.0.as_str()
     }
 
-    /// Only an edge that follows another one passes it.
+    /// Returns whether only an edge that takes over from another one passes it.
     pub fn needs_two_edges(self) -> bool {
         self.0 == Named::DuringTakeover
     }
 
-    /// Only an edge that makes a copy anew, or repairs one, passes it.
+    /// Returns whether only an edge that makes a copy anew, or repairs one, passes it.
     pub fn is_in_a_copy(self) -> bool {
         self.0.is_in_a_copy()
     }
 
-    /// Only an edge that repairs a copy passes it.
+    /// Returns whether only an edge that repairs a copy passes it.
     pub fn is_in_a_repair(self) -> bool {
         self.0.is_in_a_repair()
     }
 
-    /// How often it is passed soon after a start, at least: it is to be met within a fault's time.
+    /// Returns how often it is passed soon after a start, at least, so that it is reached within the fault's time.
     pub fn most_passes(self) -> u64 {
         match self.0 {
             copy if copy.is_in_a_copy() => 1,

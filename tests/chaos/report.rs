@@ -1,4 +1,4 @@
-//! What a run found, and the table of it.
+//! What a run found, and its table.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,12 +8,12 @@ use super::history::{Kind, Operation};
 use super::plan::Plan;
 use testkit::checker::history::Outcome;
 
-/// One broken promise, or one thing that the run was to do and did not.
+/// One broken promise, or one thing that the run should have done and did not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
     /// The promise, as in docs/promises.md, or `run`.
     pub promise: String,
-    /// What kind of breach it is.
+    /// The kind of breach.
     pub kind: String,
     pub what: String,
 }
@@ -25,7 +25,7 @@ impl Violation {
         Violation { promise: promise.to_owned(), kind: kind.to_owned(), what: what.into() }
     }
 
-    /// Something happened too seldom for the run to prove anything of it. Breaks no promise.
+    /// Something happened too rarely for the run to prove anything about it. Breaks no promise.
     pub fn at_least(what: String) -> Violation {
         Violation::of("run", AT_LEAST, what)
     }
@@ -41,7 +41,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Of one kind of operation: how many ended how.
+/// For one kind of operation: the number of each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     pub acknowledged: u64,
@@ -52,7 +52,7 @@ pub struct Tally {
     pub longest: Duration,
 }
 
-/// What the operations came to, by kind.
+/// Returns the outcomes of the operations, by kind.
 pub fn tallies(history: &[Operation]) -> BTreeMap<Kind, Tally> {
     let mut tallies: BTreeMap<Kind, Tally> = BTreeMap::new();
     for operation in history {
@@ -68,7 +68,7 @@ pub fn tallies(history: &[Operation]) -> BTreeMap<Kind, Tally> {
     tallies
 }
 
-/// Everything that a run has to say.
+/// Everything that a run reports.
 #[derive(Clone, Debug)]
 pub struct Report {
     pub plan: Plan,
@@ -85,7 +85,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether nothing is wrong but that too little happened.
+    /// Returns whether nothing is wrong except that too little happened.
     pub fn only_proves_too_little(&self) -> bool {
         !self.violations.is_empty() && self.violations.iter().all(Violation::is_at_least)
     }

@@ -1,4 +1,4 @@
-//! Which request a client sends next: drawn from its generator and from what clients know to be there.
+//! Which request a client sends next: drawn from its generator and from the collections that clients know.
 
 use serde_json::{Value, json};
 
@@ -12,14 +12,14 @@ use testkit::random::Random;
 
 pub const NAMES: [&str; 8] = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"];
 
-/// What clients ask for, beside what they always do.
+/// The mix of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mix {
-    /// Ids in use per collection: few, so that writes meet each other.
+    /// Ids in use per collection: few, so that writes conflict.
     pub pool: u64,
     /// Of a hundred requests, those that create, change, rename or drop a collection.
     pub catalog: u64,
-    /// Of a hundred requests, those that bear a mark, while one is on.
+    /// Of a hundred requests, those that bear a mark while one is on.
     pub marked: u64,
 }
 
@@ -43,7 +43,7 @@ pub struct Request {
     pub name: Option<String>,
 }
 
-/// The next request of a client.
+/// Returns the next request of a client.
 pub fn draw(random: &mut Random, known: &Known, mix: Mix) -> Request {
     if known.live.len() < 3 {
         return if random.percent(50) { list() } else { catalog_create(random, known) };
@@ -99,7 +99,7 @@ fn read(kind: Kind, id: &str) -> Request {
     records(kind, id, "get", json!({ "include": ["embeddings", "documents", "metadatas", "uris"] }))
 }
 
-/// A collection of this name, with an ordinary index.
+/// Creates a collection with this name and an ordinary index.
 pub fn creation(name: &str) -> Request {
     let (path, body) = (format!("{DEFAULT}/collections"), json!({ "name": name }));
     Request { kind: Kind::Create, method: "POST", path, body, collection: None, name: Some(name.to_owned()) }
@@ -117,12 +117,12 @@ pub fn list() -> Request {
 /// More than what is vouched for unseen (`edge.vouch`), and below every limit.
 const KEYS: u64 = 201;
 const TERMS: u64 = 101;
-/// So much larger they become, at most.
+/// The most by which they grow.
 const GROWTH: u64 = 800;
 
-/// A write that is not vouched for and bears this mark behind its token: the larger, the later it is drawn, since what has
-/// succeeded vouches for what is no larger. Chroma skips a field that it does not know; a condition is sent as it is, also
-/// where the ids that it means are read first.
+/// Returns a write that is not vouched for and bears this mark after its token. Later writes are larger, since a
+/// success vouches for writes that are no larger. Chroma ignores a field that it does not know. A condition is sent
+/// unchanged, even if the ids that it selects are read first.
 pub fn marked(random: &mut Random, known: &Known, (mark, token): (Mark, &str), growth: u64) -> Option<Request> {
     let id = (!known.live.is_empty()).then(|| random.pick(&known.live).0.clone())?;
     let growth = growth % GROWTH;
@@ -134,7 +134,7 @@ pub fn marked(random: &mut Random, known: &Known, (mark, token): (Mark, &str), g
         json!({ "$or": terms.chain([json!({ "nothing": name })]).collect::<Vec<_>>() })
     };
     let (operation, body) = match random.below(5) {
-        // What has an effect has it on one record of its own.
+        // A write that has an effect affects only a record of its own.
         drawn @ 0..2 => {
             let operation = if drawn == 0 { "add" } else { "upsert" };
             let mut body = write("marked");
@@ -148,7 +148,7 @@ pub fn marked(random: &mut Random, known: &Known, (mark, token): (Mark, &str), g
     Some(records(Kind::Marked, &id, operation, body))
 }
 
-/// What Chroma refuses, whatever it holds: it must have no effect.
+/// Returns a write that Chroma refuses, whatever it holds. It must have no effect.
 fn bad(random: &mut Random, id: &str) -> Request {
     let bodies = [
         ("add", json!({ "ids": ["bad", "worse"], "embeddings": [[0.5, 0.5, 0.5, 0.5]] })),

@@ -1,4 +1,4 @@
-//! One run from its plan to its report: start, load, faults, healing, and the questions at the end.
+//! One run from its plan to its report: start, load, faults, healing, and the checks at the end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use testkit::fold::{self, Transaction};
 /// How long clients go on after the last fault.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
-/// Runs it. Whatever is wrong is in the report; nothing is left running.
+/// Runs the plan. Everything wrong is in the report, and nothing is left running.
 pub fn run(plan: &Plan) -> Report {
     let schedule = Schedule::draw(plan);
     println!("{schedule}");
@@ -36,7 +36,7 @@ pub fn run(plan: &Plan) -> Report {
     let load = Load::start(system.doors(), clock, plan, &marks);
     let least = if matches!(plan.faults, Faults::Drawn) { at_least::deaths(plan) } else { 0 };
     let mut done = Driver::new(&mut system, clock, &marks, plan.seed).run(&schedule, least);
-    // Where the faults were few, clients have their time all the same.
+    // If there were few faults, clients still get their full time.
     std::thread::sleep(plan.lasting.saturating_sub(Duration::from_nanos(clock.now())));
     done.disturbances.extend(healed(&mut system, clock));
     std::thread::sleep(AFTERWARDS);
@@ -96,7 +96,7 @@ struct Findings {
 }
 
 impl Findings {
-    /// What cannot be done at all is a violation, not the end of the run.
+    /// Reports a failed step as a violation, and lets the run go on.
     fn attempt<T>(&mut self, kind: &str, what: impl FnOnce() -> T) -> Option<T> {
         match catch_unwind(AssertUnwindSafe(what)) {
             Ok(done) => Some(done),
@@ -110,7 +110,7 @@ impl Findings {
     }
 }
 
-/// Everything runs again; meanwhile nothing is promised.
+/// Repairs everything. Nothing is promised meanwhile.
 fn healed(system: &mut System, clock: Clock) -> Vec<Disturbance> {
     let from = clock.now();
     system.heal();
@@ -119,7 +119,7 @@ fn healed(system: &mut System, clock: Clock) -> Vec<Disturbance> {
     parts.map(|part| Disturbance { part, from, to, what: "healing".to_owned() }).collect()
 }
 
-/// The questions to what is left. Returns the journal.
+/// Performs the checks at the end, and returns the journal.
 fn look(
     findings: &mut Findings,
     plan: &Plan,
@@ -180,13 +180,14 @@ fn look(
     journal
 }
 
-/// What a killed edge has left of a copy that it was making is no client's, and goes before the next one is made.
+/// Removes the unfinished copies of a killed edge: they belong to no client, and are deleted before the next copy is
+/// made.
 fn without_hidden(mut held: Content) -> Content {
     held.collections.retain(|key, _| !key.name.starts_with("chroma-edge."));
     held
 }
 
-/// Panics and ERROR lines that no edge should have said.
+/// Returns panics and ERROR lines that no edge should have logged.
 fn complaints(system: &System) -> Vec<Violation> {
     let mut complaints = Vec::new();
     for edge in &system.edges {
@@ -197,12 +198,12 @@ fn complaints(system: &System) -> Vec<Violation> {
     complaints.into_iter().map(|line| Violation::of("run", "Log", format!("in an edge's log: {line}"))).collect()
 }
 
-/// ERROR lines of an edge that does as it should.
+/// Returns whether this ERROR line is normal for a correct edge.
 fn is_expected(line: &str) -> bool {
     let expected = [
         "this edge stops",
         "has taken over the journal",
-        // What losses of data bring about.
+        // Results of losses of data.
         "holds somebody else's data",
         "lacks collections that it had",
         "an operator decides",
@@ -217,7 +218,7 @@ fn journal(system: &System) -> Vec<Transaction> {
     }
 }
 
-/// What a single server holds after the journal, one entry after the other.
+/// Returns what a single server holds after executing the journal's entries one after the other.
 fn fold(system: &System) -> Content {
     match &system.postgres {
         Some(postgres) => fold::fold_of(postgres, TENANT),

@@ -1,9 +1,9 @@
-//! Which faults come when: data, drawn from a seed before anything runs.
+//! Which faults happen when: data, drawn from a seed before anything runs.
 //!
-//! A minute has two rounds. In each, faults of every component overlap for a while; then there are none; then one instance
-//! alone is disturbed, so that what is promised while faults are tolerable can be asked of the product. A minute ends with
-//! writes of which instances die. The faults come from a deck that holds each kind: shuffled, not thinned. After each round
-//! come losses of data, one at a time, some with an edge that dies in the middle of making the copy anew.
+//! A minute has two rounds. In each, faults of every component overlap for a while. Then there are none. Then a single
+//! instance is disturbed, so that the promises for tolerable faults can be checked. A minute ends with writes that kill
+//! instances. The faults come from a deck that holds each kind: shuffled, not thinned. After each round come losses of
+//! data, one at a time, some with an edge that dies while it makes the copy anew.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,13 +19,13 @@ use testkit::random::Random;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Link(LinkFault),
-    /// SIGKILL; started again afterwards.
+    /// SIGKILL. Restarted afterwards.
     Kill,
-    /// SIGSTOP; SIGCONT afterwards.
+    /// SIGSTOP. SIGCONT afterwards.
     Stop,
-    /// SIGKILL; started at once under SIGSTOP (PostgreSQL: started late), SIGCONT afterwards.
+    /// SIGKILL. Restarted at once under SIGSTOP (PostgreSQL: restarted late), SIGCONT afterwards.
     SlowStart,
-    /// Clients send writes of which the target dies, or which it fails, and which are not vouched for.
+    /// Clients send writes that are not vouched for, and that kill the target, or that the target fails.
     Marked(Effect),
     /// The target's data are lost or damaged. Ends when every copy is in step again.
     Data(Loss),
@@ -34,7 +34,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Its kind, as it is counted.
+    /// Returns the name of its kind, under which it is counted.
     pub fn kind(self) -> &'static str {
         match self {
             Fault::Link(fault) => fault.as_str(),
@@ -49,7 +49,7 @@ impl Fault {
     }
 }
 
-/// Whom it is done to.
+/// What a fault affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Target {
     /// Every connection between clients and edges.
@@ -67,7 +67,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Its kind, as it is counted.
+    /// Returns the name of its kind, under which it is counted.
     pub fn kind(self) -> &'static str {
         match self {
             Target::Clients => "clients-edge",
@@ -101,7 +101,7 @@ pub struct Step {
 }
 
 impl Step {
-    /// Writes of which every instance dies, and nothing else.
+    /// Creates a step with writes that kill every instance, and nothing else.
     pub fn poison(at: Duration) -> Step {
         Step { at, target: Target::Instances, fault: POISON, lasting: POISONED }
     }
@@ -118,7 +118,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// All of a run's faults, in the order in which they begin.
+/// All faults of a run, in the order in which they begin.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     pub seed: u64,
@@ -133,22 +133,22 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// In a round, of which a minute has two: overlapping faults, no faults, one instance alone, no faults.
+/// The parts of a round, of which a minute has two: overlapping faults, no faults, one instance alone, no faults.
 const STORM: Duration = Duration::from_secs(17);
 const CALM: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(2);
-/// At the end of a minute: writes of which instances die, and nothing else, so that every death can be noted.
+/// At the end of a minute: writes that kill instances, and nothing else, so that every death can be noted.
 const POISONED: Duration = Duration::from_secs(4);
 /// How long copies may take to be in step again.
 const RESCUE: Duration = Duration::from_secs(8);
-/// A loss takes as long as it takes: the clock of the schedule stands still.
+/// A loss takes as long as it takes: the schedule's clock stands still meanwhile.
 pub const LOSS: Duration = Duration::from_millis(100);
 pub const ARMED: Duration = Duration::from_millis(200);
 const CALM_AFTER_LOSS: Duration = Duration::from_millis(500);
 const POISON: Fault = Fault::Marked(Effect::Kills);
 
 impl Schedule {
-    /// The faults of this plan: the same plan has the same ones.
+    /// Returns the faults of this plan. Equal plans have equal faults.
     pub fn draw(plan: &Plan) -> Schedule {
         let instances = plan.instances();
         if let Faults::Given { steps, .. } = &plan.faults {
@@ -181,13 +181,13 @@ impl Schedule {
 
 type Card = (Target, Fault);
 
-/// Each kind of fault at least once, shuffled.
+/// Returns each kind of fault at least once, shuffled.
 fn deck(random: &mut Random, store: Store, instances: usize, minute: u64) -> Vec<Card> {
     let instance = |random: &mut Random| usize::try_from(random.below(instances as u64)).expect("an index");
     let mut cards: Vec<Card> = Vec::new();
     for (index, fault) in link_faults(random).into_iter().enumerate() {
         let places = if store == Store::Postgres { 3 } else { 2 };
-        // Another component for each kind in the next minute.
+        // In the next minute, each kind has another target.
         let target = match (index as u64 + minute) % places {
             0 => Target::ToInstance(instance(random)),
             1 => Target::Clients,
@@ -214,7 +214,7 @@ fn deck(random: &mut Random, store: Store, instances: usize, minute: u64) -> Vec
     cards
 }
 
-/// Two rounds of a deck. Those of the edge come one after the other: each round has half of them.
+/// Splits a deck into two rounds. The edge's faults cannot overlap, so each round has half of them.
 fn rounds(deck: Vec<Card>) -> [Vec<Card>; 2] {
     let mut rounds = [Vec::new(), Vec::new()];
     let (edge, others): (Vec<Card>, Vec<Card>) = deck.into_iter().partition(|(target, _)| *target == Target::Edge);
@@ -223,13 +223,13 @@ fn rounds(deck: Vec<Card>) -> [Vec<Card>; 2] {
     }
     for (index, card) in others.into_iter().enumerate() {
         let round = &mut rounds[index % 2];
-        // Between those of the edge, not after them.
+        // Between the edge's faults, not after them.
         round.insert((index * 3) % (round.len() + 1), card);
     }
     rounds
 }
 
-/// Each fault of a link, and those that leave writes in doubt once more.
+/// Returns each fault of a link, and those that leave writes in doubt a second time.
 fn link_faults(random: &mut Random) -> Vec<LinkFault> {
     let delay = |random: &mut Random| LinkFault::Delay(Duration::from_millis(20 + random.below(280)));
     let bytes = |random: &mut Random, most| usize::try_from(random.below(most)).expect("a number of bytes");
@@ -254,7 +254,7 @@ fn shuffle<T>(random: &mut Random, cards: &mut [T]) {
     }
 }
 
-/// These faults, spread over a storm: one target has one fault at a time, different ones overlap. When it is over.
+/// Spreads these faults over a storm: one target has one fault at a time, different targets overlap. Returns its end.
 fn storm(random: &mut Random, steps: &mut Vec<Step>, cards: Vec<Card>, start: Duration) -> Duration {
     let each = (STORM - WARM_UP) / u32::try_from(cards.len().max(1)).expect("a deck");
     let first = steps.len();
@@ -272,7 +272,7 @@ fn lasting(random: &mut Random, fault: Fault) -> Duration {
         Fault::Kill => (100, 1500),
         Fault::Stop | Fault::SlowStart => (300, 2700),
         Fault::Marked(_) => (1000, 2000),
-        // Ends when it is met. A lease has to run out, and the settle time to pass.
+        // Ends when it is reached. A lease must expire, and the settle time must pass.
         Fault::Crash(..) => (4000, 500),
         Fault::Data(_) => (100, 1),
         Fault::Link(LinkFault::Delay(_)) => (500, 2000),
@@ -281,10 +281,10 @@ fn lasting(random: &mut Random, fault: Fault) -> Duration {
     Duration::from_millis(least + random.below(span))
 }
 
-/// What is lost where, and whether an edge dies of what it does about it.
+/// What is lost on which target, and the crash point at which an edge dies while it heals the loss.
 type Lost = ((Target, Loss), Option<CrashPoint>);
 
-/// Each loss and each crash point in a copy, in pairs, for two rounds.
+/// Returns each loss, and each crash point in a copy, in pairs for two rounds.
 fn losses(random: &mut Random, instances: usize) -> [Vec<Lost>; 2] {
     let points = POINTS.into_iter().filter(|point| point.is_in_a_copy());
     let (mut repairs, mut copies): (Vec<CrashPoint>, Vec<CrashPoint>) =
@@ -292,7 +292,7 @@ fn losses(random: &mut Random, instances: usize) -> [Vec<Lost>; 2] {
     shuffle(random, &mut repairs);
     shuffle(random, &mut copies);
     let (repaired, mut anew): (Vec<Loss>, Vec<Loss>) = Loss::ALL.into_iter().partition(|loss| loss.is_repaired());
-    // What makes every copy anew comes once more for each point that is left.
+    // A loss that makes every copy anew is repeated for each remaining point.
     anew.extend(std::iter::repeat_n(Loss::Wipe, copies.len().saturating_sub(anew.len())));
     let pairs = |kinds: Vec<Loss>, points: Vec<CrashPoint>| {
         let points = points.into_iter().map(Some).chain(std::iter::repeat(None));
@@ -308,7 +308,8 @@ fn losses(random: &mut Random, instances: usize) -> [Vec<Lost>; 2] {
     rounds
 }
 
-/// A loss, and an edge that waits for it to die. When it is over; the driver lets everything else wait until it is.
+/// Adds a loss, and an edge that is armed to die of it. Returns its end. The driver delays everything else until it is
+/// over.
 fn lost(steps: &mut Vec<Step>, ((target, loss), point): Lost, start: Duration) -> Duration {
     let mut at = start;
     if let Some(point) = point {
@@ -321,7 +322,7 @@ fn lost(steps: &mut Vec<Step>, ((target, loss), point): Lost, start: Duration) -
     step.end() + ARMED
 }
 
-/// One instance is disturbed, and nothing else.
+/// Returns a step in which one instance is disturbed, and nothing else.
 fn alone(random: &mut Random, at: Duration, instances: usize) -> Step {
     let index = usize::try_from(random.below(instances as u64)).expect("an index");
     let process = [Fault::Kill, Fault::Stop, Fault::SlowStart];

@@ -1,7 +1,7 @@
-//! The whole system: real servers, one or two real edges, a real journal, and a link on every edge between them.
+//! The whole system: real servers, one or two real edges, a real journal, and a link on every connection between them.
 //!
-//! It starts, stops, kills and cuts on request, and knows what is running. It decides nothing, and reports what it
-//! was asked to do.
+//! It starts, stops, kills and cuts on request, and tracks what is running. It decides nothing, and reports what it was
+//! asked to do.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,19 +20,20 @@ use testkit::postgres::Postgres;
 use testkit::trap::{Deed, Trap};
 use testkit::{ChromaServer, Edge};
 
-/// Shorter waits than the defaults, so that a minute has room for many faults; longer probes, since the machine is busy.
+/// Shorter waits than the defaults, so that a minute has room for many faults. Longer probes, since the machine is
+/// busy.
 const TIMES: &str = "  settle_time: 1s\n  journal_timeout: 2s\n  request_timeout: 20s\n  attempt_timeout: 10s\n  \
                      write_wait: 3s\n  health: { interval: 500ms, timeout: 450ms }\n  quarantine: { wait: 4s }\n  \
                      heal: { enabled: true, foreign: rebuild, marker_interval: 1s }\n  audit: { interval: 0s }";
 const LEASE: &str = "lease: 1500ms";
 const CRASH_AT: &str = "CHROMA_EDGE_CRASH_AT";
 const BREAK_RULE: &str = "CHROMA_EDGE_BREAK_RULE";
-/// What an edge says of a copy that it has made anew, or repaired.
+/// What an edge logs about a copy that it has made anew, or repaired.
 const COPY_MADE: &str = "the copy is made and serves";
 const COPY_REPAIRED: &str = "the copy is repaired and serves";
 const PROBE: Duration = Duration::from_millis(500);
 
-/// Whether a process can be sent a signal to.
+/// Whether a process can receive a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Life {
     Running,
@@ -40,7 +41,7 @@ pub enum Life {
     Dead,
 }
 
-/// What an edge says of its copies.
+/// The state of the copies, as an edge reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copies {
     InStep,
@@ -72,7 +73,7 @@ pub struct Links {
 
 #[derive(Debug)]
 pub struct System {
-    // Dropped first: an edge that loses its servers has every reason to complain.
+    // Dropped first: an edge that loses its servers reports errors.
     pub edges: Vec<Edge>,
     pub links: Vec<Links>,
     servers: Vec<Shared>,
@@ -84,7 +85,7 @@ pub struct System {
 }
 
 impl System {
-    /// Everything started, and one edge active.
+    /// Starts everything, and waits until one edge is active.
     pub fn start(plan: &Plan) -> System {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -123,18 +124,18 @@ impl System {
         system
     }
 
-    /// Where clients connect, by edge.
+    /// Returns clients of each edge, through its link.
     pub fn doors(&self) -> Vec<Client> {
         self.links.iter().map(|links| Client::new(links.clients.port())).collect()
     }
 
-    /// How many copies the edges have made anew, and repaired, by their logs.
+    /// Returns how many copies the edges have made anew and repaired, by their logs.
     pub fn copies_healed(&self) -> [usize; 2] {
         let told = |text: &str| self.edges.iter().map(|edge| edge.log().matches(text).count()).sum();
         [COPY_MADE, COPY_REPAIRED].map(told)
     }
 
-    /// The edge that says it is active, now, asked without a link.
+    /// Returns the edge that now reports itself as active, asked without a link.
     pub fn active(&self) -> Option<usize> {
         let alive = (0..self.edges.len()).filter(|index| self.edge_lives[*index] == Life::Running);
         alive.into_iter().find(|index| role(&self.edges[*index]).as_deref() == Some("active"))
@@ -144,7 +145,7 @@ impl System {
         self.edge_lives[index] == Life::Running && role(&self.edges[index]).as_deref() == Some("standby")
     }
 
-    /// The edges that have ended by themselves since the last call.
+    /// Returns the edges that have ended by themselves since the last call.
     pub fn fallen(&mut self) -> Vec<usize> {
         let mut fallen = Vec::new();
         for index in 0..self.edges.len() {
@@ -168,7 +169,7 @@ impl System {
         self.links[index].clients.server_is(Server::Dead);
     }
 
-    /// Starts it, if it is dead, to die by itself at this point, or not.
+    /// Starts the edge if it is dead. With `crash_at`, it dies by itself at this point.
     pub fn start_edge(&mut self, index: usize, crash_at: Option<&str>) {
         if self.edge_lives[index] != Life::Dead {
             return;
@@ -193,12 +194,12 @@ impl System {
         }
     }
 
-    /// Whether it may die by itself.
+    /// Returns the edge's last known state.
     pub fn edge_life(&self, index: usize) -> Life {
         self.edge_lives[index]
     }
 
-    /// What asks this server, past every link.
+    /// Returns a client of this server that bypasses every link.
     pub fn server(&self, index: usize) -> Client {
         locked(&self.servers[index]).server.client()
     }
@@ -207,12 +208,12 @@ impl System {
         locked(&self.servers[index]).server.log_path()
     }
 
-    /// Whether it runs, as far as was asked for.
+    /// Returns the server's state, as far as the requests so far determine it.
     pub fn server_life(&self, index: usize) -> Life {
         self.server_lives[index]
     }
 
-    /// Does something with the server; no other thread does meanwhile.
+    /// Calls `what` with the server, while no other thread uses it.
     pub fn with_server<T>(&self, index: usize, what: impl FnOnce(&mut ChromaServer) -> T) -> T {
         what(&mut locked(&self.servers[index]).server)
     }
@@ -221,7 +222,7 @@ impl System {
         self.servers.len()
     }
 
-    /// The servers that have ended by themselves since the last call, or of a marked write.
+    /// Returns the servers that have ended since the last call, by themselves or because of a marked write.
     pub fn fallen_servers(&mut self) -> Vec<usize> {
         let fallen =
             |index: &usize| self.server_lives[*index] != Life::Dead && locked(&self.servers[*index]).server.has_ended();
@@ -235,7 +236,7 @@ impl System {
         self.links.iter().for_each(|links| links.instances[index].server_is(Server::Dead));
     }
 
-    /// From now on this instance dies of what bears the mark, or fails it; each time it is noted.
+    /// Makes this instance die of writes with this mark, or fail them. Each time is recorded.
     pub fn lay(&self, index: usize, mark: Mark, marks: &Arc<Marks>, clock: Clock) {
         let (server, marks) = (Arc::clone(&self.servers[index]), Arc::clone(marks));
         let told = move |token: &str| {
@@ -244,7 +245,7 @@ impl System {
                 return marks.note(met);
             }
             let mut mortal = locked(&server);
-            // Two such writes at one moment: it dies once, of the first.
+            // If two such writes arrive at one moment, it dies once, of the first.
             if !mortal.shot && !mortal.server.has_ended() {
                 mortal.shot = true;
                 mortal.server.shoot();
@@ -259,7 +260,7 @@ impl System {
         self.links.iter().for_each(|links| links.instances[index].lay(trap.clone()));
     }
 
-    /// From now on the mark is one like any other, everywhere.
+    /// Treats the mark as ordinary text from now on, everywhere.
     pub fn lift(&self, mark: Mark) {
         self.all_links().for_each(|link| link.lift(&mark.to_string()));
     }
@@ -336,7 +337,7 @@ impl System {
         self.links.iter().flat_map(|links| links.instances.iter().chain([&links.clients]).chain(&links.journal))
     }
 
-    /// Everything runs, and every link is whole.
+    /// Restarts everything, and repairs every link.
     pub fn heal(&mut self) {
         self.all_links().for_each(|link| link.set(LinkFault::None));
         self.continue_postgres();
@@ -347,7 +348,7 @@ impl System {
             self.start_server(index);
         }
         for index in 0..self.edges.len() {
-            // Those that were to die by themselves have had their time.
+            // Edges that were armed to die had their time.
             self.kill_edge(index);
             self.start_edge(index, None);
         }
@@ -356,8 +357,8 @@ impl System {
         }
     }
 
-    /// Lifts every quarantine, as an operator does. `None`: no edge says whether there are any, or it could not be done.
-    /// Otherwise, whether every copy is in step, and nothing had to be lifted.
+    /// Lifts every quarantine, as an operator would. Returns `None` if no edge reports whether there are any, or if
+    /// lifting failed. Otherwise returns `InStep` if every copy is in step and nothing had to be lifted.
     pub fn allow_again(&self) -> Option<Copies> {
         let edge = self.edges[self.active()?].client().with_timeout(PROBE);
         let answer = edge.send("GET", "/status", "", b"").ok()?;
@@ -377,12 +378,12 @@ impl System {
         Some(Copies::Apart)
     }
 
-    /// Waits until an edge is active and says that nothing is left to do, or says what is left.
+    /// Waits until an edge is active and reports that nothing is left to do. Otherwise returns what is left.
     pub fn await_sync(&mut self, timeout: Duration) -> Result<usize, String> {
         let deadline = Instant::now() + timeout;
         let mut last = Value::Null;
         while Instant::now() < deadline {
-            // One that was succeeded ends, and its supervisor starts it again.
+            // An edge that lost the journal ends, and its supervisor restarts it.
             for index in self.fallen() {
                 self.start_edge(index, None);
             }

@@ -1,4 +1,4 @@
-//! Marks in requests, against a plain TCP server that remembers.
+//! Marks in requests, against a plain TCP server that records them.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use testkit::trap::{Deed, Trap};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// A server behind a link with a trap: what it received, and the names that the trap told.
+/// A server behind a link with a trap: what it received, and the names that the trap reported.
 struct Stage {
     link: FaultLink,
     received: Arc<Mutex<Vec<u8>>>,
@@ -92,7 +92,7 @@ fn what_fails_is_answered_in_the_servers_stead() {
     stream.read_to_string(&mut answer).expect("an answer, and its end");
     assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("InternalError"), "{answer}");
     assert_eq!((stage.told(), stage.received()), (vec!["w3-4".to_owned()], String::new()));
-    // Its server lives, and a mark that is lifted is text.
+    // The server runs, and a lifted mark is ordinary text.
     stage.link.lift("=kills-1!");
     let mut stream = stage.connect();
     stage.send(&mut stream, "\"w5-6=kills-1!\"");

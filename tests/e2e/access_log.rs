@@ -1,4 +1,4 @@
-//! The access log: one line for each request, in both formats, and no secret in it.
+//! The access log: one line for each request, in both formats, without any secret.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use testkit::place::wait_for;
 const TRACE: &str = "00ab5f3c9d2e4f61a7b8c9d0e1f20304";
 const SECRETS: [&str; 4] = ["hush-bearer", "hush-token", "hush-cookie", "hush-query"];
 
-/// A write, a read and a refusal, each with secrets where clients have them.
+/// Sends a write, a read and a refused request, each with secrets where clients put them.
 fn requests(cluster: &Cluster) {
     let collection = cluster.create("things");
     let client = cluster
@@ -24,7 +24,7 @@ fn requests(cluster: &Cluster) {
     client.post("/api/v2/reset", &json!(null)).expect(403);
 }
 
-/// The lines with this trace id, once there are so many.
+/// Waits for this many lines with this trace id, and returns them.
 fn lines(cluster: &Cluster, count: usize) -> Vec<String> {
     wait_for("the lines", CATCH_UP, || {
         let log = cluster.edge.log();

@@ -1,5 +1,5 @@
-//! Collections that were there before the edge, and differ: an operator decides (rule R18). Where one copy is full and the
-//! others are empty or missing, nobody has to.
+//! Collections that existed before the edge and differ: an operator decides (rule R18). If one copy is full and the
+//! others are empty or missing, no decision is needed.
 
 use std::process::{Command, Output};
 use std::time::Duration;
@@ -20,7 +20,7 @@ fn command(edge: &Edge, words: &[&str]) -> (Output, String) {
     (output, String::from_utf8_lossy(&text).into_owned())
 }
 
-/// A collection with these records.
+/// Creates a collection with these records.
 fn fill(client: &Client, name: &str, records: &[&str]) {
     let collection = create(client, name);
     for id in records {
@@ -34,7 +34,7 @@ fn start(servers: [ChromaServer; 2]) -> Cluster {
     Cluster { edge, servers: servers.into() }
 }
 
-/// What `/status` says of the copy that differs.
+/// Returns what `/status` reports about the copy that differs.
 fn difference(edge: &Edge, name: &str) -> Value {
     wait_for("the difference reported", CATCH_UP, || {
         let status = edge.status();
@@ -51,7 +51,7 @@ fn assert_both_hold(cluster: &Cluster, name: &str, records: &[&str]) {
     }
 }
 
-/// `notes` differs: the replica's has all of the primary's, and two more.
+/// `notes` differs: the replica's copy has all of the primary's records, and two more.
 fn differing() -> Cluster {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
     fill(&servers[0].client(), "notes", &["one"]);
@@ -76,7 +76,7 @@ fn the_copy_that_is_served_is_kept() {
         (json!({ "collection": "notes", "from": "nobody" }), 404, "unknown_instance"),
         (json!({ "collection": "others", "from": "primary" }), 404, "unknown_collection"),
         (json!({ "collection": "notes", "from": "primary", "database": "else" }), 404, "unknown_collection"),
-        // What was acknowledged is on the primary alone.
+        // Only the primary has what was acknowledged.
         (json!({ "collection": notes, "from": "replica" }), 409, "lacks_writes"),
     ] {
         assert_eq!(say(body.clone()).expect(status).json()["reason"], reason, "{body}");
@@ -132,7 +132,7 @@ fn every_difference_is_decided_at_once() {
     assert_eq!(output.status.code(), Some(64), "{text}");
 }
 
-/// Nobody is asked: what is empty, or not there, is made like what is full.
+/// No operator is involved: what is empty or missing becomes like what is full.
 #[test]
 fn what_is_empty_or_missing_is_no_conflict_in_either_direction() {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];

@@ -1,5 +1,5 @@
-//! Records that somebody changed behind the edge's back are found by an audit; the journal shows which copy is wrong, and
-//! that one is repaired, or made anew. Where it does not, both are kept and an operator is told.
+//! Audits find records that were changed behind the edge's back. The journal shows which copy is wrong, and that copy
+//! is repaired, or made anew. If the journal does not show it, both are kept and an operator is notified.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::healing::fill;
 const HEALED: Duration = Duration::from_secs(60);
 const ON: &str = "  heal: { enabled: true }\n  audit: { interval: 0s }\n  recovery_interval: 1s";
 
-/// The path of a request to a server's own copy.
+/// Returns the path of a request to a server's own copy.
 pub fn direct(server: &ChromaServer, name: &str, what: &str) -> String {
     let shown = server.client().get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();
     record_path(shown["id"].as_str().expect("an id"), what)
 }
 
-/// Asks for an audit, and waits for its end. What it found of the collection of this name.
+/// Requests an audit and waits for its end. Returns what it found for the collection with this name.
 pub fn audit(client: &Client, body: &Value, name: &str) -> Value {
     let request = client.post("/admin/audit", body).expect(202).json()["request"].as_u64().expect("a number");
     let report = wait_for("the audit", HEALED, || {
@@ -34,7 +34,7 @@ pub fn audit(client: &Client, body: &Value, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("{name} is not in {report}")).clone()
 }
 
-/// How a copy is made whole, as the log says.
+/// What the log says when a copy has been healed.
 const REPAIRED: &str = "the copy is repaired and serves";
 const MADE_ANEW: &str = "the copy is made and serves";
 
@@ -49,7 +49,7 @@ fn cluster() -> Cluster {
     cluster
 }
 
-/// What somebody does to a server's copy of `docs`, which has the records `a` to `c`.
+/// Applies a change to one server's copy of `docs`, which has the records `a` to `c`, and expects it to be healed.
 fn tampered(lost: usize, what: &str, body: &Value, healed: &str) {
     let cluster = cluster();
     let client = cluster.client();
@@ -57,7 +57,7 @@ fn tampered(lost: usize, what: &str, body: &Value, healed: &str) {
     for id in ["a", "b", "c"] {
         add(&client, &collection, id).expect(201);
     }
-    // A key that only the tampered copy ever had would stay in its schema, and in nothing else.
+    // A key that only the tampered copy ever had would stay in its schema, and nowhere else.
     let known = json!({ "ids": ["a"], "metadatas": [{ "k": "the client's" }] });
     client.post(&record_path(&collection, "update"), &known).expect(200);
     cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -92,7 +92,7 @@ fn a_changed_vector_on_the_primary() {
 
 #[test]
 fn a_record_that_was_removed() {
-    // What follows it would have to be written again.
+    // All records after it would have to be written again.
     tampered(0, "delete", &json!({ "ids": ["a"] }), MADE_ANEW);
 }
 
@@ -106,7 +106,7 @@ fn a_changed_metadata_value() {
     tampered(1, "update", &json!({ "ids": ["b"], "metadatas": [{ "k": "v" }] }), REPAIRED);
 }
 
-/// Nobody asks: the background audit finds it, while clients write to the same collection.
+/// The background audit finds it without a request, while clients write to the same collection.
 #[test]
 fn the_background_audit_repairs_under_load() {
     let cluster = Cluster::with(2, |edge| {
@@ -133,7 +133,7 @@ fn the_background_audit_repairs_under_load() {
     cluster.assert_converged();
 }
 
-/// What was there before the journal cannot be judged by it: both are kept.
+/// The journal cannot judge content from before it: both copies are kept.
 #[test]
 fn what_the_journal_does_not_know_is_left_to_an_operator() {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
@@ -204,7 +204,7 @@ fn verify_prints_a_table_and_its_exit_code_says_whether_copies_are_equal() {
     assert_eq!(verify(&[]).0, Some(0));
     assert_eq!(verify(&["--collection", "nothing"]).0, Some(1));
     cluster.assert_converged();
-    // Nobody knows what is on a server that is away.
+    // The content of a server that is away is unknown.
     for (index, left_out) in [(1, "not compared with replica:"), (0, "not compared with primary, replica:")] {
         cluster.servers[index].kill();
         cluster.edge.wait_until_healthy(["primary", "replica"][index], false, CATCH_UP);

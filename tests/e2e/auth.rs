@@ -1,4 +1,4 @@
-//! Who may do what: tokens, roles, scopes, and what is open where nobody is asked, through the real edge.
+//! Who may do what: tokens, roles, scopes, and what needs no token, through the real edge.
 
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn secret(name: &str) -> String {
     format!("a-secret-of-{name}")
 }
 
-/// A token for each role, and these.
+/// Returns a token for each role, and these.
 fn tokens(more: &str) -> String {
     let all: String = TOKENS.iter().map(|(name, role)| line(name, role, "")).collect();
     format!("  auth:\n    tokens:\n{all}{more}")
@@ -67,7 +67,7 @@ fn a_request_needs_a_token_however_it_is_brought() {
     assert!(!log.contains("a-secret") && log.contains("needs one of 3 tokens"), "{log}");
 }
 
-/// As the health check of a container asks, which has no token.
+/// A container's health check asks without a token.
 #[test]
 fn status_has_a_verdict_for_who_has_no_token_and_none_for_a_wrong_one() {
     let mut cluster = guarded("");
@@ -97,7 +97,7 @@ fn a_role_is_about_what_is_done_and_not_about_methods() {
     assert_eq!(ids(&reader, &id), ["one"], "a read by POST");
     let again = json!({ "name": "things", "get_or_create": true });
     reader.post(&format!("{DEFAULT}/collections"), &again).expect(200);
-    // A gateway may name every request.
+    // A gateway may add a transaction id to every request.
     reader.with_header("transaction-id", "mine").post(&format!("{DEFAULT}/collections"), &again).expect(200);
     cluster.replica().kill();
     create(&writer, "later");
@@ -117,14 +117,14 @@ fn a_role_is_about_what_is_done_and_not_about_methods() {
     writer.call("DELETE", &format!("{DEFAULT}/collections/things"), &Value::Null).expect(200);
 }
 
-/// Every row of the table, asked by everyone: whoever may not is told so, and whoever may is not.
+/// Every row of the table, asked by every role: those without the right are refused, and those with it are not.
 #[test]
 fn every_page_asks_for_its_role() {
     let cluster = guarded(&line("limited", "admin", ", tenants: [default_tenant]"));
     for page in PAGES {
         let path = page.path.replace("{id}", "nothing").replace("{name}", "nothing").replace("{lane}", "catalog");
         let ask = |client: &Client| {
-            // What listens goes on without an end: a HEAD tells whether it would.
+            // A stream has no end: a HEAD shows whether it would start.
             let method = if page.method == "GET" { "HEAD" } else { page.method };
             let mut connection = client.connect().expect("a connection");
             let mut head = testkit::http::head(method, &path, &[("connection", "close"), ("content-length", "0")]);
@@ -183,7 +183,7 @@ fn a_scope_holds_whatever_the_path_says() {
         scoped.call("PUT", &format!("{DEFAULT}/collections/{id}"), &json!({ "new_name": "new" })).expect(404);
         scoped.get(&format!("{DEFAULT}/collections/by-id/{id}")).expect(404);
     }
-    // By any instance's own id, too.
+    // Nor by any instance's own id.
     for server in &cluster.servers {
         let found = server.client().get(&format!("{DEFAULT}/collections/other")).expect(200).json();
         let id = found["id"].as_str().expect("an id").to_owned();

@@ -1,4 +1,4 @@
-//! What clients should not send: a clear refusal, nothing journaled, no instance blamed, no lane blocked.
+//! Requests that clients should not send: a clear refusal, nothing journaled, no instance blamed, no lane blocked.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use testkit::cluster::{add, ids, journaled, record};
 use testkit::http::{DEFAULT, head, record_path};
 use testkit::place::wait_for;
 
-/// Sends this to a collection that has one record, and checks that nothing came of it but that status.
+/// Sends this to a collection that has one record, and checks that it has no effect but this status.
 #[track_caller]
 fn refused_before_the_journal(method: &str, path: &str, body: &str, status: u16) {
     let cluster = Cluster::two();
@@ -111,7 +111,7 @@ fn unknown_collection_and_unreadable_bodies_change_nothing() {
         (r#"{"ids":["x"],"embeddings":[[1,2,3]],"documents":["a","b"]}"#, 400),
     ] {
         let answer = client.send("POST", &path, "application/json", body.as_bytes()).expect("an answer");
-        // An empty or unreadable body is refused by Chroma in more than one way; with effect never.
+        // Chroma refuses an empty or unreadable body in more than one way, but never with an effect.
         assert!(answer.status == status || matches!(answer.status, 400 | 422), "{body}: {answer}");
     }
     add(&client, "3f2504e0-4f89-41d3-9a0c-0305e82c3301", "x").expect(404);
@@ -146,7 +146,7 @@ fn chunked_bodies_of_every_size() {
     for (size, chunk) in [(0, 1), (0, 7), (70_000, 1024), (5_000_000, 65_536), (39_000_000, 1_000_000)] {
         let id = format!("{size}-{chunk}");
         let mut body = record(&id);
-        // Chroma ignores fields that it does not know.
+        // Chroma ignores unknown fields.
         body["padding"] = "p".repeat(size).into();
         let mut connection = cluster.client().connect().expect("a connection");
         let answer = connection.request_chunked(&path, body.to_string().as_bytes(), chunk).expect("an answer");

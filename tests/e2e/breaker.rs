@@ -1,5 +1,5 @@
-//! Reads avoid an instance that answers its heartbeat and fails them, as long as another one can serve, and come back to it
-//! when it answers again.
+//! Reads avoid an instance that answers its heartbeat but fails reads, as long as another one can serve. They return to
+//! it when it answers again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// Every read prefers the replica.
 const QUICK: &str =
     "  read_replica_ratio: 1\n  health: { breaker_reads: 10, breaker_window: 2s, breaker_pause: 500ms }";
-/// Once open it stays so for the test.
+/// Once open, it stays open for the whole test.
 const LASTING: &str =
     "  read_replica_ratio: 1\n  health: { breaker_reads: 10, breaker_window: 2s, breaker_pause: 10m }";
 
@@ -59,7 +59,7 @@ fn an_instance_that_fails_reads_is_avoided_until_it_answers_again() {
     let metrics = client.get("/metrics").expect(200).text();
     assert!(metrics.contains("chroma_edge_instance_breaker_opened{instance=\"replica\"} 1\n"), "{metrics}");
     assert!(metrics.contains("chroma_edge_instance_breaker{instance=\"primary\"} 0\n"), "{metrics}");
-    // It takes writes all the while.
+    // It accepts writes all the while.
     add(&client, &collection, "two").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     relays[1].answer_no_more();

@@ -1,4 +1,4 @@
-//! Clients that have nothing to do with what goes wrong, and must not notice it.
+//! Clients that are not involved in a failure, and must not notice it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use testkit::http::{Answer, Client, record_path};
 
-/// Clients of other collections, for as long as it lives.
+/// Clients of other collections. They run until this is finished.
 pub struct Bystanders {
     over: Arc<AtomicBool>,
     rounds: Arc<AtomicU32>,
@@ -19,7 +19,7 @@ pub struct Bystanders {
 }
 
 impl Bystanders {
-    /// One for each of these collections.
+    /// Starts one client for each of these collections.
     pub fn start(client: &Client, collections: &[String]) -> Bystanders {
         let over = Arc::new(AtomicBool::new(false));
         let (rounds, well) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -52,13 +52,13 @@ impl Bystanders {
         Bystanders { over, rounds, well, threads }
     }
 
-    /// They stop, and say how it went for them.
+    /// Stops them, and checks that nothing went wrong for them.
     #[track_caller]
     pub fn finish(self) {
         self.acknowledged();
     }
 
-    /// As [`Bystanders::finish`]; returned: how many adds were acknowledged, collection by collection.
+    /// Does the same as [`Bystanders::finish`], and returns how many adds were acknowledged, by collection.
     #[track_caller]
     pub fn acknowledged(mut self) -> Vec<u32> {
         self.over.store(true, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The journal over its byte limit: what may go goes, who holds it back is named, and nothing is lost that fewer than
-//! two instances have.
+//! The journal over its byte limit: what can be removed is removed, what holds it back is named, and nothing is lost
+//! that fewer than two instances have.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use testkit::http::record_path;
 use testkit::place::wait_for;
 
 const WRITES: usize = 40;
-/// Retention looks every five seconds.
+/// Retention runs every five seconds.
 const LOOK: Duration = Duration::from_secs(30);
 
-/// Four megabytes of records.
+/// Writes four megabytes of records.
 fn write(cluster: &Cluster, collection: &str) {
     let document = "a hundred kilobytes ".repeat(5000);
     for index in 0..WRITES {
@@ -23,7 +23,7 @@ fn write(cluster: &Cluster, collection: &str) {
     }
 }
 
-/// The record writes in the journal, which has been shortened: there is no fold of it.
+/// Returns the number of record writes in the journal. The journal has been trimmed, so it has no fold.
 fn kept(cluster: &Cluster) -> u64 {
     let journal = rusqlite::Connection::open(cluster.edge.journal_path()).expect("the journal");
     let sql = "SELECT count(*) FROM transactions WHERE lane <> 'catalog'";
@@ -94,7 +94,7 @@ fn of_three_the_one_that_is_away_is_left_behind_and_the_others_are_equal() {
     let held = cluster.servers[..2].iter().map(|server| Content::of(&server.client(), TENANT)).collect::<Vec<_>>();
     assert_eq!(held[0].record_count(), WRITES);
     content::assert_equal("the primary and the replica", &held[0], &held[1]);
-    // What it lacks is nowhere in the journal any more: it stays diverged, and is never served from.
+    // The journal no longer holds what it lacks: it stays diverged, and never serves reads.
     let pinned = cluster.client().with_header("chroma-edge-instance", "third");
     assert_eq!(pinned.get(&record_path(&collection, "count")).status, 503);
     assert_eq!(cluster.edge.status()["diverged"], json!(diverged));

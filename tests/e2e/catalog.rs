@@ -29,7 +29,7 @@ fn thirty_concurrent_creates() {
             move || {
                 let name = format!("collection-{number:02}");
                 let id = create(&client, &name);
-                // Mapped everywhere at once: a write right away needs no wait.
+                // Mapped everywhere at once, so a write right away need not wait.
                 add(&client, &id, "first").expect(201);
                 (name, id)
             }
@@ -46,7 +46,7 @@ fn thirty_concurrent_creates() {
     assert_mapped_everywhere(&cluster, &["collection-00", "collection-17", "collection-29"]);
 }
 
-/// The edge's mappings name each instance's own id of these collections.
+/// Checks that the edge's mappings contain each instance's own id of these collections.
 fn assert_mapped_everywhere(cluster: &Cluster, names: &[&str]) {
     let mappings = cluster.client().get("/collection/mappings").expect(200).text();
     for server in &cluster.servers {
@@ -58,7 +58,7 @@ fn assert_mapped_everywhere(cluster: &Cluster, names: &[&str]) {
     }
 }
 
-/// A collection that is dropped while it is being read: the answer never holds an id of an instance's own.
+/// A collection that is dropped while it is being read: the answer never contains an instance's own id.
 #[test]
 fn a_collection_read_while_it_is_dropped_keeps_its_id() {
     let cluster = Cluster::two();
@@ -122,7 +122,7 @@ fn one_name_created_at_once_is_one_collection() {
     assert_eq!(cluster.assert_converged().collections.len(), 1);
 }
 
-/// What `get_or_create` finds may be dropped before it is shown: then it is created.
+/// A collection that `get_or_create` finds may be dropped before it is shown. In that case it is created.
 #[test]
 fn get_or_create_succeeds_while_somebody_drops_it() {
     let cluster = Cluster::two();
@@ -288,7 +288,7 @@ fn what_was_there_before_the_edge_is_adopted() {
     let mut names = field(&listed, "name");
     names.sort();
     assert_eq!(names, ["equal", "only-on-the-primary"]);
-    // Equal content is admitted on both; what one lacks is served from the other alone, and reported.
+    // Equal content is admitted on both. What one lacks is served from the other alone, and reported.
     assert_eq!(ids(&client, "only-on-the-primary"), ["alone"]);
     assert_eq!(ids(&client, &lonely), ["alone"], "the id that clients already know");
     add(&client, "equal", "after").expect(201);
@@ -338,7 +338,7 @@ fn what_was_renamed_and_deleted_while_an_instance_was_away_leaves_nothing_there(
     let path = format!("{DEFAULT}/collections/{id}");
     client.call("PUT", &path, &json!({ "new_name": "second-name" })).expect(200);
     client.call("DELETE", &format!("{DEFAULT}/collections/second-name"), &Value::Null).expect(200);
-    // The edge forgets what it had in memory: the journal alone knows what the collection is called there.
+    // The edge loses its memory: only the journal still has the name that the collection has there.
     cluster.edge.kill();
     cluster.edge.restart();
     cluster.replica().restart();
@@ -347,7 +347,8 @@ fn what_was_renamed_and_deleted_while_an_instance_was_away_leaves_nothing_there(
     assert_eq!(cluster.assert_converged().record_count(), 0);
 }
 
-/// A definition that takes two requests: the first makes the collection, the second is refused for a passing reason.
+/// A definition that takes two requests: the first creates the collection, the second is refused for a transient
+/// reason.
 #[test]
 fn a_copy_whose_second_request_is_refused_for_a_while_is_finished() {
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  settle_time: 500ms\n  catalog_wait: 1s"));
@@ -361,7 +362,7 @@ fn a_copy_whose_second_request_is_refused_for_a_while_is_finished() {
     assert_eq!(content.collections.len(), 1);
 }
 
-/// A collection has the name of one that an instance has yet to delete: it keeps its name over a restart of the edge.
+/// A collection has the name of one that an instance has yet to delete. It keeps its name across a restart of the edge.
 #[test]
 fn a_name_given_again_while_an_instance_is_away_survives_a_restart() {
     let mut cluster = Cluster::two();

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use testkit::{ChromaServer, place};
 
-/// The command's output, with these two servers and this journal.
+/// Returns the command's output, with these two servers and this journal.
 fn check(primary: &str, replica: &str, database: Option<&str>) -> (Output, String) {
     let folder = place::data_dir("check-online");
     let mut command = Command::new(env!("CARGO_BIN_EXE_chroma-edge"));
@@ -31,7 +31,7 @@ fn assert_problem(primary: &str, replica: &str, database: Option<&str>, words: &
     assert!(problems.len() == 1 && problems[0].contains(words), "{words}: {text}");
 }
 
-/// A web server that answers everything with a page.
+/// Starts a web server that answers everything with a page.
 fn some_web_server() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{}", listener.local_addr().expect("its address"));

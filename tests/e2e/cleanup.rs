@@ -1,4 +1,4 @@
-//! `cleanup` and `status`, as an operator or a script runs them at a live edge.
+//! `cleanup` and `status`, as an operator or a script runs them against a live edge.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -58,7 +58,7 @@ fn only_what_tests_have_left_is_removed_and_only_with_a_yes() {
         assert_eq!((asked.code, names(&cluster)), (1, but(&[])), "{typed:?}: {}", asked.stderr);
         assert!(asked.stderr.contains("nothing was removed"), "{}", asked.stderr);
     }
-    // `docs` is protected by the configuration: the edge said so.
+    // The configuration protects `docs`, as the edge reports.
     for prefix in ["", "g", "global", "do", "docs"] {
         let refused = clean(&["--yes", "--prefix", "test_", "--prefix", prefix], "");
         assert_eq!((refused.code, names(&cluster)), (64, but(&[])), "{prefix:?}: {}", refused.stderr);

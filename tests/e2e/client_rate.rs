@@ -1,4 +1,4 @@
-//! `limits.client_rate`: who asks for too much is told when to come again, and nobody else notices.
+//! `limits.client_rate`: a client that sends too much is told when to retry, and no other client notices.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use testkit::cluster::{Cluster, add, journaled};
 use testkit::http::{Answer, Client, DEFAULT};
 use testkit::place::wait_for;
 
-/// Within one window of this length nothing that was used fades.
+/// In a window this long, nothing that was used expires during the test.
 const SIX_HUNDRED_AT_ONCE: &str =
     "  limits: { client_rate: 1, client_rate_window: 10m }\n  trusted_proxies: [127.0.0.1]";
 const AT_ONCE: usize = 600;
@@ -21,7 +21,7 @@ fn list(client: &Client) -> Answer {
     client.get(&format!("{DEFAULT}/collections"))
 }
 
-/// How many requests of the client pass before one is refused, and that refusal.
+/// Returns how many of the client's requests pass before one is refused, and that refusal.
 fn until_refused(client: &Client) -> (usize, Answer) {
     let answers = (0..2 * AT_ONCE).map(|count| (count, list(client)));
     let refused = answers.into_iter().find(|(_, answer)| answer.status != 200).expect("a refusal");
@@ -47,7 +47,7 @@ fn who_asks_for_too_much_is_refused_without_effect_and_others_are_not() {
     let before = journaled(&cluster.edge);
     add(&greedy, &collection, "a").expect(429);
     assert_eq!(journaled(&cluster.edge), before, "nothing is journaled");
-    // Whoever watches the edge is not a client, and a heartbeat costs nothing.
+    // Monitoring is not limited, and a heartbeat costs nothing.
     for path in ["/health", "/status", "/metrics", "/api/v2/heartbeat", "/api/v2/version"] {
         cluster.client().get(path).expect(200);
         greedy.get(path);

@@ -1,4 +1,4 @@
-//! The client libraries for applications against the real edge: all instances are killed under their writes, the
+//! The client libraries for applications against the real edge: all instances are killed during their writes, the
 //! applications see the timing gap and the recovery, and every server ends with exactly one copy.
 
 use testkit::cluster::Cluster;
@@ -25,7 +25,7 @@ fn in_a_gap(start: impl FnOnce(&str) -> Dialogue) {
     assert_eq!(content.record_count(), WRITES_IN_THE_GAP + 1);
 }
 
-/// The ids in the lines `{word} ID`, which are all that there are.
+/// Returns the ids in the lines `{word} ID`. There are no other lines.
 fn ids(lines: &[String], word: &str) -> Vec<String> {
     let id = |line: &String| line.strip_prefix(word).expect(line).trim().to_owned();
     let mut ids: Vec<String> = lines.iter().map(id).collect();

@@ -1,4 +1,4 @@
-//! Neighbouring writes of one kind reach an instance as one request, while each client has its own answer.
+//! Neighboring writes of one kind reach an instance as one request, while each client gets its own answer.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn ids_in(relay: &Relay, ending: &str) -> Vec<usize> {
     relay.seen_at(ending).iter().map(|seen| count(&seen.body)).collect()
 }
 
-/// Sends all bodies at once while the first one's request is under way everywhere; then lets them through.
+/// Sends all bodies at once while the first one's request is held everywhere. Then lets them through.
 fn write_at_once(cluster: &Cluster, relays: &[Relay], path: &str, bodies: &[Value]) -> Vec<Answer> {
     let before = journaled(&cluster.edge);
     relays.iter().for_each(|relay| relay.hold("/upsert"));
@@ -44,7 +44,7 @@ fn write_at_once(cluster: &Cluster, relays: &[Relay], path: &str, bodies: &[Valu
     })
 }
 
-/// The ids in the order of the journal, which is the order that every instance must have.
+/// Returns the ids in the order of the journal, which every instance must have.
 fn journaled_ids(cluster: &Cluster) -> Vec<String> {
     let applied = transactions(&cluster.edge.journal_path()).into_iter().filter(|one| one.path.ends_with("/upsert"));
     let first_id = |body: &[u8]| {

@@ -1,4 +1,4 @@
-//! When its answer has been given, a transaction is marked complete, with that answer.
+//! Once its answer has been given, a transaction is marked complete, with that answer.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ fn rows(journal: &Path) -> Vec<Row> {
     rows.collect::<Result<_, _>>().expect("a row of the journal")
 }
 
-/// Waits until this many rows, all there are, are complete.
+/// Waits until the journal has exactly this many rows, all of them complete.
 #[track_caller]
 fn await_completed(cluster: &Cluster, count: usize) -> Vec<Row> {
     let deadline = Instant::now() + Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The requests of the comparison with a single Chroma: a row for each operation, and one for each refusal.
+//! The requests of the comparison with a single Chroma: one row for each operation, and one for each refusal.
 
 use serde_json::json;
 
@@ -213,7 +213,7 @@ pub fn refusals() -> Vec<Step> {
     ]
 }
 
-/// What a reset does when both sides allow it.
+/// The effects of a reset when both sides allow it.
 pub fn reset() -> Vec<Step> {
     vec![
         Step::post("create", "{db}/collections", &json!({ "name": "gone" })).capture("gone"),

@@ -1,5 +1,5 @@
-//! The whole promise at once: one process after another dies under a load of every kind of write, and in the end all
-//! instances hold the same, which is what the journal says.
+//! The whole promise at once: one process after another dies under a load of every kind of write. At the end all
+//! instances hold the same content, which is what the journal produces.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn everything_dies_in_turn_and_all_agree() {
         cluster.edge.restart();
         load.await_more(60, PROGRESS);
         cluster.servers[victim].restart();
-        // The other one is next: an instance that has not caught up cannot take over.
+        // The other one is next, and an instance that has not caught up cannot take over.
         cluster.edge.wait_until_healthy(["primary", "replica"][victim], true, CATCH_UP);
         load.await_more(60, PROGRESS);
     }

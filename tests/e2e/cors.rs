@@ -1,4 +1,4 @@
-//! Pages of other origins: closed by default; open to those that are listed, on the edge's pages and on Chroma's API.
+//! Pages of other origins: refused by default; allowed for the listed origins, on the edge's pages and on Chroma's API.
 
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn it_is_closed_by_default() {
     let before = journaled(&cluster.edge);
     for origin in [APP, "null", "http://localhost:3000", "http://127.0.0.1:1"] {
         let client = from(&cluster.client(), origin);
-        // Without a content type: a browser sends it without asking first.
+        // Without a content type, a browser sends it without a preflight.
         let body = record("a").to_string();
         for (method, path) in [
             ("POST", write.as_str()),
@@ -64,7 +64,7 @@ fn it_is_closed_by_default() {
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
 
-/// A stranger's name that was pointed at the edge (DNS rebinding): the page has the same origin as its requests.
+/// A foreign name that points at the edge (DNS rebinding): the page has the same origin as its requests.
 #[test]
 fn a_name_that_is_not_ours_is_not_answered() {
     let cluster = Cluster::with(2, |edge| edge.config("  hosts: [edge.example.com]"));
@@ -115,7 +115,7 @@ fn pages_say_what_browsers_may_do_with_them() {
 
 #[test]
 fn listed_origins_may_read_and_write_and_no_others() {
-    // Servers with an opinion of their own, which must not be added to the edge's.
+    // Servers with CORS headers of their own, which must not be added to the edge's.
     let servers =
         [ChromaServer::fresh(), ChromaServer::fresh()].map(|one| one.configured("cors_allow_origins: [\"*\"]"));
     let config = format!("  cors: {{ origins: [{APP:?}] }}");

@@ -1,5 +1,5 @@
-//! Many clients at once: permits and queue count requests to Chroma, one for each collection that is written to, and not
-//! the clients that wait for them.
+//! Many clients at once: permits and queue count requests to Chroma, one for each collection that is written to, and
+//! not the clients that wait for them.
 
 use std::sync::Barrier;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use testkit::place::wait_for;
 
 const CLIENTS: usize = 200;
 
-/// Permits and queue as the earlier system's deployments had them.
+/// Permits and queue as in deployments of the earlier system.
 fn as_deployed(edge: edge::Builder) -> edge::Builder {
     edge.env("MAX_CONCURRENT_REQUESTS", "30").env("REQUEST_QUEUE_SIZE", "100")
 }
@@ -96,7 +96,7 @@ fn what_is_too_much_is_refused_with_the_limits_and_without_effect() {
     assert_eq!(held, 5, "what was refused had no effect");
 }
 
-/// How many requests the primary has when each of six collections is written to and none is let through.
+/// Returns how many requests the primary has when each of six collections is written to and no request is let through.
 fn side_by_side(variables: &[(&str, &str)]) -> (usize, Value) {
     let (cluster, relays) =
         Cluster::relayed(|edge| variables.iter().fold(edge, |edge, (name, value)| edge.env(name, value)));
@@ -114,7 +114,7 @@ fn side_by_side(variables: &[(&str, &str)]) -> (usize, Value) {
         wait_for("all six in the edge", CATCH_UP, || {
             (cluster.edge.status()["concurrency_details"]["lanes_with_clients"] == 6).then_some(())
         });
-        // Whoever may be sent is sent at once: a moment is enough to see that no more come.
+        // Whatever may be sent is sent at once. A moment is enough to see that no more follow.
         let first =
             wait_for("the first one", CATCH_UP, || Some(relays[0].seen_at("/add").len()).filter(|count| *count > 0));
         std::thread::sleep(Duration::from_millis(500));
@@ -139,7 +139,7 @@ fn record_writes_go_side_by_side_or_one_by_one_over_all_collections() {
     assert_eq!(stats["scalability_features"]["granular_locking"]["enabled"], false);
 }
 
-/// Turned off with a backlog: what is in the lanes keeps its order, and new writes come after it.
+/// Turned off with a backlog: entries in the lanes keep their order, and new writes come after them.
 #[test]
 fn a_toggle_with_a_backlog_lets_no_write_overtake() {
     let mut cluster = Cluster::two();

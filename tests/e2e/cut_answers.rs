@@ -1,4 +1,4 @@
-//! An instance that does not finish its answer to a read: another one answers, and the client sees nothing of it, up to
+//! An instance that does not finish its answer to a read: another one answers, and the client does not notice, up to
 //! `limits.held_answer_bytes`.
 
 use std::io::{self, Read, Write};
@@ -21,16 +21,17 @@ enum Framing {
     Chunked,
 }
 
-/// What stands in front of a server, and cuts its answers to some requests.
+/// A proxy in front of a server that cuts its answers to some requests.
 struct Cutter {
     port: u16,
-    /// Answers are cut from now on.
+    /// Whether answers are cut.
     on: Arc<AtomicBool>,
     cut: Arc<AtomicU64>,
 }
 
 impl Cutter {
-    /// In front of this server: the answers to paths with this ending are framed so, and cut after half of the body.
+    /// Starts a proxy in front of this server. Answers to paths with this ending get this framing, and are cut after
+    /// half of the body.
     fn before(server: &ChromaServer, ending: &'static str, framing: Framing) -> Cutter {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("an address").port();
@@ -58,7 +59,8 @@ impl Cutter {
     }
 }
 
-/// Passes requests on until the connection ends; `cuts` says of a path whether, and in which framing, its answer is cut.
+/// Passes requests on until the connection ends. `cuts` returns whether, and in which framing, to cut the answer to a
+/// path.
 fn serve(mut stream: TcpStream, client: &Client, cuts: &dyn Fn(&str) -> Option<Framing>) -> io::Result<()> {
     loop {
         let mut header = Vec::new();
@@ -105,7 +107,7 @@ fn serve(mut stream: TcpStream, client: &Client, cuts: &dyn Fn(&str) -> Option<F
     }
 }
 
-/// A collection with one record for each of these sizes of a document.
+/// Creates a collection with one record for each of these document sizes.
 fn filled(cluster: &Cluster, sizes: &[(&str, usize)]) -> String {
     let collection = cluster.create("things");
     for (id, size) in sizes {
@@ -124,7 +126,7 @@ fn document(answer: &Answer) -> usize {
     answer.json()["documents"][0].as_str().map_or(0, str::len)
 }
 
-/// Two servers, the primary behind a cutter.
+/// Starts two servers, the primary behind a cutter.
 fn behind_a_cutter(ending: &'static str, framing: Framing) -> (Cluster, Cutter) {
     let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
     let cutter = Cutter::before(&servers[0], ending, framing);
@@ -156,7 +158,7 @@ fn what_is_held_comes_from_another_instance_and_what_is_longer_is_cut() {
         assert!(cutter.cut.load(Ordering::Relaxed) >= 2, "the primary was asked first");
         let long = get(&client, &collection, "long");
         assert!(long.is_err(), "{framing:?}: {:?}", long.map(|answer| answer.body.len()));
-        // What is refused is rewritten: it is needed whole, and comes from the other one as well.
+        // Refusals are rewritten: the edge needs them whole, and gets them from the other instance as well.
         let bad = client.post(&record_path(&collection, "get"), &json!({ "where": { "a": { "$no": 1 } } }));
         assert_eq!((bad.status, bad.header("chroma-edge-instance")), (400, Some("replica")), "{bad}");
         assert!(bad.json()["error"].is_string(), "{bad}");

@@ -1,4 +1,5 @@
-//! A copy whose index is damaged fails queries, and nothing else shows it: it is noticed and made anew (rule R17).
+//! A copy with a damaged index fails queries, and shows the damage in no other way. It is noticed and made anew (rule
+//! R17).
 
 use std::time::Duration;
 
@@ -13,20 +14,20 @@ use crate::healing::fill;
 
 const HEALED: Duration = Duration::from_secs(60);
 const ON: &str = "  heal: { enabled: true }\n  read_replica_ratio: 1\n  recovery_interval: 1s";
-/// An index is written to its file each thousand records.
+/// Chroma writes an index to its file every thousand records.
 const RECORDS: usize = 2500;
 
 fn query(client: &Client, collection: &str) -> Answer {
     client.post(&record_path(collection, "query"), &json!({ "query_embeddings": [vec![0.5; 16]], "n_results": 3 }))
 }
 
-/// The collection's id on a server.
+/// Returns the collection's id on a server.
 fn id_on(server: &ChromaServer, name: &str) -> String {
     let path = format!("{}/collections/{name}", testkit::http::DEFAULT);
     server.client().get(&path).expect(200).json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// A cluster whose `lost` server comes back with a damaged index.
+/// Starts a cluster whose `lost` server comes back with a damaged index.
 fn damaged(lost: usize) -> (Cluster, String) {
     let mut cluster = Cluster::with(2, |edge| edge.config(ON));
     cluster.edge.announce("fails queries");
@@ -46,7 +47,7 @@ fn await_made_anew(cluster: &Cluster) {
 
 fn is_noticed_and_made_anew(lost: usize) {
     let (cluster, collection) = damaged(lost);
-    // Nobody asks for it.
+    // It is made anew without a request.
     await_made_anew(&cluster);
     let direct = query(&cluster.servers[lost].client(), &id_on(&cluster.servers[lost], "bulk"));
     assert_eq!(direct.expect(200).json()["ids"][0].as_array().map(Vec::len), Some(3));
@@ -64,7 +65,7 @@ fn a_primarys_damaged_index_is_noticed_when_it_returns() {
     is_noticed_and_made_anew(0);
 }
 
-/// Writes find the damage before anybody looks for it: the copy leaves its lane, and can be neither compared nor counted.
+/// Writes find the damage before any check: the copy leaves its lane, and can be neither compared nor counted.
 #[test]
 fn a_damaged_index_under_writes_is_made_anew() {
     let (cluster, collection) = damaged(1);
@@ -80,7 +81,7 @@ fn a_damaged_index_under_writes_is_made_anew() {
     cluster.assert_converged();
 }
 
-/// Clients see nothing of it, from the first moment on.
+/// Clients do not notice it at any time.
 #[test]
 fn queries_are_answered_while_an_index_is_damaged() {
     let (cluster, collection) = damaged(1);

@@ -10,7 +10,7 @@ use testkit::scripts::Dialogue;
 const WRITERS: usize = 24;
 const EACH: usize = 20;
 
-/// Writers of one collection, whose writes share requests.
+/// Runs writers of one collection, whose writes share requests.
 fn busy(client: &Client, collection: &str) {
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
@@ -49,7 +49,7 @@ fn a_person_sees_whether_the_data_is_safe() {
     browser.end();
 }
 
-/// Opens the stream: its header, and what follows.
+/// Opens the stream. Returns the connection and the header.
 pub fn watch(client: &Client) -> (Connection, Answer) {
     let mut connection = client.connect().expect("a connection");
     let mut request = head("GET", "/dashboard/live", &[]);
@@ -59,7 +59,7 @@ pub fn watch(client: &Client) -> (Connection, Answer) {
     (connection, answer)
 }
 
-/// What the stream tells first.
+/// Returns the first state in the stream.
 pub fn first_state(stream: &mut Connection) -> Value {
     let mut text = String::new();
     while !text.contains("\n\n") {

@@ -1,10 +1,10 @@
-//! Asks until there is a definite answer: one that does not speak of a later one.
+//! Repeats a request until there is a definite answer, which is one that does not announce a later one.
 
 use std::time::{Duration, Instant};
 
 use testkit::http::{Answer, Client};
 
-/// Any request is answered definitely within that.
+/// Every request gets a definite answer within this time.
 pub const DEFINITE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -14,8 +14,8 @@ pub struct Definite {
     pub took: Duration,
 }
 
-/// Sends it, and again for as long as it is told to, as a client with patience does. A write that was journaled and has no
-/// outcome when it is answered counts as undecided: it may not be sent again.
+/// Sends a request, and repeats it as long as the answer asks for that, as a patient client would. A write that was
+/// journaled but has no outcome when it is answered counts as undecided, and may not be sent again.
 ///
 /// # Errors
 /// What came instead.

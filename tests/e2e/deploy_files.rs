@@ -1,5 +1,5 @@
-//! The files in `deploy/` start the edge that they promise: their variables and configurations, through the real binary, and
-//! addresses that lead to services which are there. What Docker, systemd and Debian make of them is not tried here.
+//! The files in `deploy/` start the edge that they promise: their variables and configurations through the real binary,
+//! and addresses of services that exist. How Docker, systemd and Debian use them is not tested here.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ fn yaml(path: &str) -> Value {
     yaml_serde::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// What `check` prints of a configuration that it accepts.
+/// Returns what `check` prints for a configuration that it accepts.
 #[track_caller]
 fn accepted(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(place::binary());
@@ -63,7 +63,7 @@ fn the_compose_file_starts_an_edge_before_servers_that_it_has() {
     assert_eq!(scraped["honor_labels"], true);
 }
 
-/// What the Debian package installs: file or files of the repository, where, and with which rights.
+/// Returns what the Debian package installs: files of the repository, where, and with which permissions.
 fn debian_assets() -> Vec<Vec<String>> {
     let manifest = read("Cargo.toml");
     let section = manifest.split("[package.metadata.deb]").nth(1).and_then(|rest| rest.split("\n[lints").next());
@@ -72,7 +72,7 @@ fn debian_assets() -> Vec<Vec<String>> {
     rows.map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned).collect()).collect()
 }
 
-/// The documents of the repository that the Debian package installs, by their paths.
+/// Returns the documents of the repository that the Debian package installs, by path.
 fn installed_documents() -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for asset in debian_assets().iter().filter(|asset| asset[1].starts_with(DOCUMENTS)) {
@@ -140,7 +140,8 @@ fn the_debian_package_installs_what_exists_and_its_configuration_is_accepted() {
     }
 }
 
-/// A limit of 0 is left to the program that dumps go to, and keeps the edge from setting the other one itself.
+/// A limit of 0 leaves core dumps to the program that they are piped to, and keeps the edge from setting the other
+/// limit itself.
 #[test]
 fn the_unit_forbids_core_dumps_altogether() {
     let unit = read("deploy/systemd/chroma-edge.service");
@@ -148,7 +149,7 @@ fn the_unit_forbids_core_dumps_altogether() {
     assert_eq!(limits, ["LimitCORE=1"]);
 }
 
-/// Where systemd is there.
+/// Only if systemd is installed.
 #[test]
 fn systemd_accepts_the_unit() {
     if Command::new("systemd-analyze").arg("--version").output().is_err() {

@@ -1,5 +1,6 @@
-//! Requests that two readers could take for different ones, or for a different number of them: refused with the connection
-//! closed, or one well-formed request at the server. What the servers got is what a relay before each of them saw.
+//! Requests that two readers could parse as different requests, or as a different number of them: either refused, with
+//! the connection closed, or one well-formed request at the server. A relay before each server sees what the server
+//! got.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use testkit::cluster::{CATCH_UP, ids, journaled, record};
 use testkit::http::{Connection, DEFAULT, record_path};
 use testkit::relay::{Relay, Seen};
 
-/// What stands behind each request: a write that nobody has asked for, if it is taken for a request.
+/// The write that follows each request. It would be executed if it were parsed as a request.
 fn smuggled(path: &str) -> String {
     written(path, "smuggled")
 }
@@ -24,7 +25,7 @@ fn send(cluster: &Cluster, bytes: &[u8]) -> Connection {
     connection
 }
 
-/// Whatever a client sends, servers get this.
+/// Checks that the servers got only well-formed requests, whatever the client sent.
 #[track_caller]
 fn assert_well_formed(relays: &[Relay]) {
     for relay in relays {
@@ -47,7 +48,7 @@ fn values<'a>(seen: &'a Seen, name: &str) -> Vec<&'a str> {
     seen.headers.iter().filter(|(one, _)| one == name).map(|(_, value)| value.as_str()).collect()
 }
 
-/// The head of a write with these lines, and this in front of the write that nobody has asked for.
+/// Returns the head of a write with these lines, then this body, then the smuggled write.
 fn ambiguous(path: &str, lines: &str, body: &str) -> Vec<u8> {
     format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{lines}\r\n{body}{}", smuggled(path)).into_bytes()
 }
@@ -73,7 +74,7 @@ const LENGTHS: [(&str, &str); 17] = [
     ("a NUL behind the length", "content-length: 0\0\r\n"),
 ];
 
-/// Lines about the coding of the body; behind them stands an empty chunked one.
+/// Lines about the coding of the body. An empty chunked body follows them.
 const CODINGS: [(&str, &str); 29] = [
     ("CL.TE", "content-length: 5\r\ntransfer-encoding: chunked\r\n"),
     ("TE.CL", "transfer-encoding: chunked\r\ncontent-length: 5\r\n"),
@@ -106,7 +107,7 @@ const CODINGS: [(&str, &str); 29] = [
     ("a NUL", "x: a\0\r\ntransfer-encoding: chunked\r\n"),
 ];
 
-/// Chunked bodies that are none.
+/// Malformed chunked bodies.
 const CHUNKS: [(&str, &str); 21] = [
     ("an extension", "0;a=b\r\n\r\n"),
     ("an extension that hides a line", "0;\n\r\n\r\n"),
@@ -131,7 +132,7 @@ const CHUNKS: [(&str, &str); 21] = [
     ("a trailer about the length", "0\r\ncontent-length: 5\r\n\r\n"),
 ];
 
-/// Heads whose first lines are none, or mean several things.
+/// Heads whose first lines are malformed or ambiguous.
 const HEADS: [(&str, &str); 21] = [
     ("no host", "GET /status HTTP/1.1\r\n\r\n"),
     ("two hosts", "GET /status HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n"),
@@ -181,8 +182,8 @@ fn assert_refused(connection: &mut Connection, what: &str) {
     assert!(connection.is_closed(), "{what}");
 }
 
-/// What follows a request that can be read in two ways is never taken for another one: neither as the first of its connection
-/// nor behind another, whole or byte by byte.
+/// What follows an ambiguous request is never executed as another request: neither if it is the first of its connection
+/// nor after another one, whole or byte by byte.
 #[test]
 fn what_can_be_read_in_two_ways_is_refused_and_closes_the_connection() {
     let (cluster, relays) = Cluster::relayed(|edge| edge);
@@ -195,7 +196,7 @@ fn what_can_be_read_in_two_ways_is_refused_and_closes_the_connection() {
         second.read_answer().unwrap_or_else(|error| panic!("{what}: {error}")).expect(200);
         let (first, rest) = request.split_at(request.len() / 3);
         second.send(first).expect("sent");
-        // It may have been refused by now.
+        // The first part may have been refused by now.
         let _ = second.send(rest);
         assert_refused(&mut second, &format!("{what}, second of its connection"));
     }
@@ -204,7 +205,7 @@ fn what_can_be_read_in_two_ways_is_refused_and_closes_the_connection() {
     assert_well_formed(&relays);
 }
 
-/// Writes that have one meaning, each with another write right behind it.
+/// Returns unambiguous writes, each with another write right after it.
 fn plain_writes(path: &str) -> Vec<(&'static str, String, String)> {
     let lines = |more: &str| format!("POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{more}");
     let whole = |id: &str, more: &str| {
@@ -249,7 +250,7 @@ fn what_has_one_meaning_is_one_request_at_each_server_whatever_follows_it() {
         let next = format!("{id}-next");
         let mut connection = send(&cluster, format!("{request}{}", written(&path, &next)).as_bytes());
         connection.read_answer().unwrap_or_else(|error| panic!("{what}: {error}")).expect(201);
-        // Who sends the next one before the first is answered may have it answered, or the connection closed.
+        // If the second one is sent before the first is answered, it may be answered, or the connection closed.
         connection.set_timeout(Duration::from_secs(10));
         let answered = connection.read_answer().is_ok_and(|answer| answer.expect(201).status == 201);
         let found: Vec<String> =
@@ -274,7 +275,7 @@ fn ids_in(seen: &Seen) -> Vec<String> {
     body["ids"].as_array().into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect()
 }
 
-/// Targets that are no plain path: each is answered by the edge, or arrives as a path, under the server's own name.
+/// Targets that are not plain paths: each is answered by the edge, or arrives as a path under the server's own name.
 #[test]
 fn a_target_is_a_path_at_the_server_whatever_form_it_has() {
     let (cluster, relays) = Cluster::relayed(|edge| edge);

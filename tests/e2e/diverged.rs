@@ -1,4 +1,5 @@
-//! Refused by one instance, applied by another: not served from where it was refused, reported, healed when equal.
+//! Refused by one instance and applied by another: not served by the one that refused it, reported, and healed when
+//! equal.
 
 use serde_json::{Value, json};
 
@@ -7,7 +8,7 @@ use testkit::content::{self, Content};
 use testkit::http::{Client, DEFAULT, record_path};
 use testkit::place::wait_for;
 
-/// A cluster whose servers are about to be changed behind the edge's back.
+/// Starts a cluster whose servers will be changed behind the edge's back.
 fn meddled_with() -> Cluster {
     let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
     cluster.edge.announce("lacks collections");
@@ -15,7 +16,7 @@ fn meddled_with() -> Cluster {
     cluster
 }
 
-/// What is created now is created on the replica too.
+/// Checks that a new collection is created on the replica too.
 #[track_caller]
 fn assert_catalog_goes_on(cluster: &Cluster) {
     cluster.create("other");
@@ -29,7 +30,7 @@ fn assert_catalog_goes_on(cluster: &Cluster) {
 fn await_report(cluster: &Cluster, collection: &str) -> Value {
     let found = wait_for("the divergence reported", CATCH_UP, || {
         let status = cluster.edge.status();
-        // A collection that has just been created may be on its way to the replica.
+        // A collection that has just been created may not be on the replica yet.
         let settled = status["without_second_copy"]["count"] == 1;
         (settled && status["diverged"].as_array().is_some_and(|list| !list.is_empty())).then_some(status)
     });
@@ -77,13 +78,13 @@ fn another_dimension_behind_our_back() {
     let collection = cluster.create("things");
     let other = cluster.create("untouched");
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // From now on the replica refuses what the primary takes.
+    // From now on the replica refuses what the primary accepts.
     on_replica(&cluster, "add", &json!({ "ids": ["stranger"], "embeddings": [[1.0]] }));
     add(&cluster.client(), &collection, "one").expect(201);
     await_report(&cluster, &collection);
     add(&cluster.client(), &collection, "two").expect(201);
     assert_never_served_by_the_replica(&cluster.client(), &collection, &["one", "two"]);
-    // Nothing more is sent there, nothing waits for it, and other collections go on.
+    // Nothing more is sent to the replica, nothing waits for it, and other collections go on.
     assert_eq!(cluster.edge.status()["pending_writes"], 0);
     assert_eq!(ids_by_name(&cluster.servers[1], "things"), ["stranger"]);
     add(&cluster.client(), &other, "three").expect(201);
@@ -119,7 +120,7 @@ fn equal_again_is_served_again() {
     await_report(&cluster, &collection);
     relays[1].refuse(None);
     assert_never_served_by_the_replica(&cluster.client(), &collection, &["zero", "one"]);
-    // An operator brings the replica to what the primary will hold after the next write.
+    // An operator makes the replica equal to what the primary will hold after the next write.
     on_replica(&cluster, "add", &record("one"));
     on_replica(&cluster, "add", &record("two"));
     add(&cluster.client(), &collection, "two").expect(201);
@@ -145,7 +146,7 @@ fn deleted_behind_our_back() {
     content::assert_equal("the primary and the edge", &held, &Content::of(&cluster.client(), TENANT));
 }
 
-/// The collection is out of step there; the catalog lane of that server goes on.
+/// The collection is diverged on that server, and the server's catalog lane goes on.
 #[test]
 fn a_change_of_what_was_deleted_behind_our_back_stops_no_other_collection() {
     let cluster = meddled_with();
@@ -159,7 +160,7 @@ fn a_change_of_what_was_deleted_behind_our_back_stops_no_other_collection() {
     await_report(&cluster, &collection);
 }
 
-/// A database that one server has lost is created there again when a collection needs it.
+/// A database that one server has lost is created again on it when a collection needs it.
 #[test]
 fn what_is_created_in_a_lost_database_is_created_there_with_it() {
     let cluster = Cluster::two();
@@ -174,7 +175,8 @@ fn what_is_created_in_a_lost_database_is_created_there_with_it() {
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
 
-/// A client's malformed request while an instance's answers are lost: both are mistakes, and neither takes the instance out.
+/// A client's malformed request while an instance's answers are lost: both are errors, and neither takes the instance
+/// out.
 #[test]
 fn a_malformed_write_whose_answer_is_lost_takes_nobody_out() {
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  settle_time: 500ms"));

@@ -1,4 +1,4 @@
-//! Stock clients and raw requests get from the edge what they get from a single Chroma, ids apart.
+//! Stock clients and raw requests get the same answers from the edge as from a single Chroma, except for ids.
 
 use crate::conformance;
 use testkit::chroma::{ChromaServer, Reset};

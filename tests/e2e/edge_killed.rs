@@ -1,4 +1,4 @@
-//! The edge itself dies under load: what was acknowledged is present, what was not happened at most once, and
+//! The edge itself dies under load: what was acknowledged is present, everything else happened at most once, and
 //! nothing is out of order.
 
 use std::collections::BTreeMap;
@@ -69,7 +69,8 @@ fn each_acknowledged_write_is_journaled_as_applied() {
     for (event, answer) in acknowledged(&events) {
         let id = answer.header("transaction-id").unwrap_or_else(|| panic!("no Transaction-ID: {event:?}"));
         let entry = by_id.get(id).unwrap_or_else(|| panic!("acknowledged, not journaled: {event:?}"));
-        // Void, where the edge died before the outcome was durable and the collection was dropped before it was sent again.
+        // Void if the edge died before the outcome was durable and the collection was dropped before the write was
+        // repeated.
         let gone = entry.verdict.as_deref() == Some("void") && entry.status != "ABANDONED";
         assert!(entry.is_applied() || gone, "acknowledged, not applied: {entry:?}");
     }
@@ -77,8 +78,9 @@ fn each_acknowledged_write_is_journaled_as_applied() {
     assert!(open.is_empty(), "left open: {open:#?}");
 }
 
-/// The edge dies when an add is answered, and its outcome not durable; the next edge drops the collection before the add
-/// was sent again. A write that may have been acknowledged must not become ABANDONED; one that cannot have been, may.
+/// The edge dies when an add is answered but its outcome is not durable. The next edge drops the collection before the
+/// add is repeated. A write that may have been acknowledged must not become ABANDONED. One that cannot have been may
+/// become so.
 #[test]
 fn acknowledged_and_then_dropped_with_its_collection_is_not_abandoned() {
     let mut cluster = Cluster::two();
@@ -95,7 +97,7 @@ fn acknowledged_and_then_dropped_with_its_collection_is_not_abandoned() {
     cluster.assert_converged();
     cluster.edge.kill();
 
-    // What a journal would hold, had the edge died that early: no progress in the lane, and no verdicts.
+    // What a journal would hold if the edge had died that early: no progress in the lane, and no verdicts.
     let journal = Connection::open(cluster.edge.journal_path()).expect("the journal");
     let open = "UPDATE transactions SET verdict = NULL, completed_at = NULL, response_status = NULL, \
                 answer_status = NULL, answer_body = NULL, status = CASE seq WHEN \

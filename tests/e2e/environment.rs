@@ -1,7 +1,7 @@
-//! Each variable of the environment stands above the file, and changes what is seen from outside.
+//! Each environment variable overrides the file, and changes what is visible from outside.
 //!
-//! READ_REPLICA_RATIO: `reads`; MAX_CONCURRENT_REQUESTS, REQUEST_QUEUE_SIZE and
-//! ENABLE_GRANULAR_LOCKING: `crowd`; ENABLE_CONNECTION_POOLING: `operators`.
+//! READ_REPLICA_RATIO: `reads`; MAX_CONCURRENT_REQUESTS, REQUEST_QUEUE_SIZE and ENABLE_GRANULAR_LOCKING: `crowd`;
+//! ENABLE_CONNECTION_POOLING: `operators`.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -34,7 +34,7 @@ fn the_addresses_of_both_instances() {
     let status = edge.status();
     let urls: Vec<_> = status["instances"].as_array().expect("instances").iter().map(|one| &one["url"]).collect();
     assert_eq!(json!(urls), json!([servers[0].url(), servers[1].url()]));
-    // Unless the configuration says where, it is where the process was started.
+    // By default, the journal is in the folder where the process was started.
     let log = edge.log();
     let starting = log.lines().find(|line| line.contains("starting listen=")).expect("the first line");
     assert!(starting.contains(&format!("journal={:?}", edge.journal_path())), "{starting}");
@@ -50,7 +50,7 @@ fn one_address_alone() {
     assert_eq!(servers.iter().map(has_it).collect::<Vec<_>>(), [200, 404, 200]);
 }
 
-/// Whether something listens there; any address of 127.0.0.0/8 is this machine.
+/// Returns whether something listens at this address. Every address of 127.0.0.0/8 is this machine.
 fn answers(host: [u8; 4], port: u16) -> bool {
     TcpStream::connect_timeout(&(host, port).into(), Duration::from_secs(5)).is_ok()
 }
@@ -90,7 +90,7 @@ fn the_time_limit_of_a_request() {
     let cluster = Cluster::with(2, |edge| edge.env("REQUEST_TIMEOUT", "2"));
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // Both hang behind a green heartbeat: nothing but the time limit ends the wait.
+    // Both hang while their heartbeats stay green: only the time limit ends the wait.
     let locks = [cluster.servers[0].hold_writes(), cluster.servers[1].hold_writes()];
     let (answer, wait) = timed(|| add(&cluster.client(), &collection, "one"));
     assert_eq!(answer.expect(503).json()["recovery"], "pending");

@@ -39,7 +39,7 @@ fn an_outage_is_told_as_it_happens() {
     assert_eq!(gap.data["transaction_id"], told["transaction_id"], "{gap:?}");
     assert_eq!((&gap.data["status"], &gap.data["response_status"]), (&json!("FAILED"), &json!(503)));
     assert_eq!((&gap.data["is_timing_gap_failure"], &gap.data["completed_at"]), (&json!(true), &json!(null)));
-    // By either name, with what it has had already.
+    // By either name, including past events.
     let id = told["transaction_id"].as_str().expect("an id");
     let mut one = Listener::open(&client, &format!("transaction={id}"), None);
     let mut same = Listener::open(&client, "transaction=late", None);
@@ -77,7 +77,7 @@ fn a_stream_is_resumed_across_the_end_of_the_edge() {
     cluster.primary().restart();
     cluster.replica().restart();
     cluster.edge.restart();
-    // The same port, hence the same client.
+    // The same port, so the same client.
     let mut after = Listener::open(&client, "client=s", Some(&one.id));
     let id = |message: &testkit::events::Message| message.data["client_transaction_id"].clone();
     assert_eq!(id(&after.expect("transaction:timing_gap")), "two", "what came after the last one seen, again");
@@ -138,7 +138,7 @@ fn a_stop_ends_streams_in_order_and_does_not_wait_for_them() {
     assert!(listener.next().is_none(), "the stream has an end, not a break");
 }
 
-/// Events of an application's operations hold its words: each of these has some ten thousand bytes.
+/// Sends events about an application's operations, which contain its text: each has some ten thousand bytes.
 fn tell_much(client: &Client, session: &str, operations: usize) {
     let long = "\u{20ac}".repeat(2048);
     let client = client.with_header("x-client-session", session);
@@ -177,7 +177,7 @@ fn whoever_does_not_read_is_cut_and_can_go_on() {
         (client.metric("event_streams") == 0).then_some(())
     });
     let mut seen = Vec::new();
-    // What the kernel had taken is still to be read; then the stream breaks off.
+    // The kernel's buffer can still be read. Then the stream breaks off.
     while let Ok(true) = slow.try_read() {
         seen.extend(slow.buffered().into_iter().map(|one| one.id));
     }

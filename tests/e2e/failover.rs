@@ -12,7 +12,7 @@ use testkit::workload::{Plan, Workload, acknowledged, errors, longest_wait, summ
 
 const PROGRESS: Duration = Duration::from_secs(30);
 
-/// Kills one instance under load, lets the load go on without it, brings it back; returns the cluster, converged.
+/// Kills one instance under load, lets the load go on without it, and brings it back. Checks that everything converges.
 fn survive_kill_of(victim: usize) {
     let mut cluster = Cluster::two();
     let load = Workload::start(&cluster.client(), seed(), &Plan::everything());
@@ -114,7 +114,7 @@ fn backlog_is_drained_in_order() {
     let mut cluster = Cluster::two();
     let collection = cluster.create("things");
     cluster.replica().kill();
-    // Each step undoes or depends on the one before: any other order ends in other content.
+    // Each step undoes or depends on the previous one: any other order ends in other content.
     let client = cluster.client();
     let send = |verb: &str, body| client.post(&record_path(&collection, verb), &body);
     send("update", json!({ "ids": ["a"], "documents": ["too early"], "embeddings": [[1, 2, 3]] })).expect(200);

@@ -1,5 +1,5 @@
-//! The state of an instance under writes that never pause: one that follows is up, one that returns catches up and is up
-//! again, and one that cannot follow catches up.
+//! The state of an instance under continuous writes: one that follows is up, one that returns catches up and is up
+//! again, and one that cannot follow catches up once it can.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A server with somebody else's data in place of its own (rule R16): wiped and made anew where somebody has said so, and
-//! never if it is another instance's server under a second address.
+//! A server with foreign data in place of its own (rule R16): wiped and made anew if an operator has allowed it, and
+//! never if it is another instance's server at a second address.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,7 +40,7 @@ fn expecting_trouble(edge: &Edge) {
     }
 }
 
-/// What `/status` says of the second instance.
+/// Returns what `/status` reports about the second instance.
 fn second(edge: &Edge) -> Value {
     edge.status()["instances"][1].clone()
 }
@@ -49,7 +49,8 @@ fn say(client: &Client, body: &Value) -> Answer {
     client.post("/admin/foreign", body)
 }
 
-/// The data of a server that another edge has marked: many collections, and a database that nobody else has.
+/// Returns the data of a server that another edge has marked: many collections, and a database that no other server
+/// has.
 fn of_another_journal(collections: usize) -> tempfile::TempDir {
     let mut cluster = Cluster::with(2, |edge| edge.config(REPORT));
     let client = cluster.client();
@@ -161,7 +162,7 @@ fn foreign_data_stay_until_an_operator_has_said_so_and_an_edge_that_is_killed_go
     assert_eq!(ids_by_name(&cluster.servers[1], "things"), ["ours", "meanwhile"]);
 }
 
-/// A second process on one data folder, as on a shared volume: what it shows is what the first one serves.
+/// A second process on one data folder, as on a shared volume: it shows what the first one serves.
 #[test]
 fn a_second_address_of_one_folder_is_refused_and_nothing_is_deleted() {
     let mut cluster = Cluster::with(2, |edge| edge.config(REBUILD));
@@ -194,7 +195,7 @@ fn a_second_address_of_one_folder_is_refused_and_nothing_is_deleted() {
     cluster.assert_converged();
 }
 
-/// An address that leads to another server from one moment to the next, as a name or a gateway may.
+/// An address that suddenly leads to another server, as a name or a gateway may.
 #[test]
 fn an_address_that_leads_to_the_other_server_deletes_nothing_there() {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
@@ -225,7 +226,7 @@ fn an_address_that_leads_to_the_other_server_deletes_nothing_there() {
     cluster.assert_converged();
 }
 
-/// Nothing was marked yet: it is noticed when the second one is to be marked.
+/// Nothing is marked at first. The problem is noticed when the second address is to be marked.
 #[test]
 fn one_server_under_two_addresses_from_the_start_is_refused_for_the_second() {
     let server = ChromaServer::fresh();
@@ -241,7 +242,7 @@ fn one_server_under_two_addresses_from_the_start_is_refused_for_the_second() {
     assert_eq!(ids_by_name(&server, "things"), ["one"]);
 }
 
-/// Both folders were swapped: nobody holds what could be copied.
+/// Both folders were swapped: no copy is left to copy from.
 #[test]
 fn of_two_swapped_folders_neither_is_deleted() {
     let mut cluster = Cluster::with(2, |edge| edge.config(REBUILD));

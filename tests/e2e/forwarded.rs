@@ -1,4 +1,4 @@
-//! Where a write came from, as the journal keeps it: from the connection, or from a trusted proxy's header.
+//! Where a write came from, as the journal records it: from the connection, or from a trusted proxy's header.
 
 use rusqlite::{Connection, OpenFlags};
 

@@ -1,5 +1,5 @@
-//! Writers of a busy collection share whole requests: in front, where the next request waits for those who were just
-//! answered, and behind, where several become one (rule R19).
+//! Writers of a busy collection share whole requests. On first execution, the next request waits for the clients that
+//! were just answered; in replication, several requests become one (rule R19).
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use testkit::{Edge, Relay};
 
 const WRITERS: usize = 8;
 const EACH: usize = 6;
-/// What a request takes on the primary: long beside what a client needs to come again, on a slow machine, too.
+/// How long a request takes on the primary: long compared with a client's next request, even on a slow machine.
 const REQUEST: Duration = Duration::from_millis(400);
 
-/// A server that takes its time for each write.
+/// Starts a relay that delays each write.
 fn slow(server: &ChromaServer, takes: Duration) -> Relay {
     Relay::intercepted(
         server.client(),
@@ -36,7 +36,7 @@ fn documents(relay: &Relay) -> Vec<usize> {
     relay.seen_at("/upsert").iter().map(|seen| count(&seen.body)).collect()
 }
 
-/// How many documents each request had, at the primary and at the replica, while each writer wrote one after the other.
+/// Returns how many documents each request had, at the primary and at the replica, while each writer wrote one by one.
 fn requests_with(batching: &str) -> [Vec<usize>; 2] {
     let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
     let relays = [slow(&servers[0], REQUEST), slow(&servers[1], Duration::ZERO)];
@@ -73,6 +73,6 @@ fn the_next_request_waits_for_those_who_were_answered() {
 #[test]
 fn several_requests_become_one_behind() {
     let [first, replicated] = requests_with("{ hold: 0s, replica_lag: 1s }");
-    // The more evenly writers come, the more are joined: on a slow machine some come late, and are alone.
+    // The more evenly writers arrive, the more requests are joined. On a slow machine some arrive late, and are alone.
     assert!(replicated.len() + 2 <= first.len(), "{first:?} in front, {replicated:?} behind");
 }

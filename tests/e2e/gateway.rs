@@ -1,4 +1,4 @@
-//! Servers behind an L7 proxy, which answers for them at times, and reads that always fail.
+//! Servers behind an L7 proxy that sometimes answers for them, and reads that always fail.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use testkit::relay::Relay;
 
 const UNAVAILABLE: &str = "503 Service Unavailable";
 
-/// A cluster that reads from its replica first, both servers behind relays, with one record.
+/// Starts a cluster that reads from its replica first, both servers behind relays, with one record.
 fn replica_first() -> (Cluster, Vec<Relay>, String) {
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  read_replica_ratio: 1"));
     let collection = cluster.create("things");
@@ -52,7 +52,8 @@ fn a_moment_without_any_server_is_only_a_wait() {
     assert_eq!(shown, ["one"]);
 }
 
-/// A write that a gateway answered may have been executed: it is not lost, not doubled, and goes on elsewhere at once.
+/// A write that a gateway answered may have been executed: it is not lost, not doubled, and is executed elsewhere at
+/// once.
 #[test]
 fn a_write_that_a_gateway_answers_is_executed_once() {
     let (cluster, relays, collection) = replica_first();
@@ -70,7 +71,7 @@ fn a_write_that_a_gateway_answers_is_executed_once() {
 fn an_error_of_every_server_is_passed_on_at_once() {
     let (cluster, relays, collection) = replica_first();
     let asked = || relays.iter().map(|relay| relay.seen_at("/query").len()).sum::<usize>();
-    // The second is about the request: no other server would say anything else.
+    // The second is caused by the request: no other server would answer differently.
     for (message, times) in [("Error executing plan: the index is damaged", 2), ("too many SQL variables", 1)] {
         relays.iter().for_each(|relay| relay.answer_500("/query", message));
         let before = asked();

@@ -1,5 +1,5 @@
-//! A restart in place: another program, another configuration or other instances in the same process, under clients that
-//! see no error of it.
+//! A restart in place: another program, configuration or set of instances in the same process, without any error for
+//! clients.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(60);
 const LINGER: &str = "  handover_linger: 3s\n  health: { interval: 500ms, timeout: 400ms }";
 const HEALING: &str = "  handover_linger: 3s\n  heal: { enabled: true }\n  recovery_interval: 1s";
 
-/// Clients that forgive nothing: no connection of theirs may be refused, reset or closed without an answer.
+/// Strict clients: none of their connections may be refused, reset or closed without an answer.
 struct Strict {
     stop: Arc<AtomicBool>,
     answers: Arc<AtomicUsize>,
@@ -31,7 +31,8 @@ struct Strict {
 }
 
 impl Strict {
-    /// Some that come anew for each request, and some that keep their connection, with pauses between two requests.
+    /// Starts some clients that connect for each request, and some that keep their connection, with pauses between
+    /// requests.
     fn start(client: &Client) -> Strict {
         let (stop, answers) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
         let mut random = Random::new(seed());
@@ -60,7 +61,7 @@ impl Strict {
                         Err(error) => errors.push(format!("client {number}: {error}")),
                     }
                     std::thread::sleep(Duration::from_millis(random.below(30 * number + 1)));
-                    // As every client does that keeps connections.
+                    // As every client that keeps connections does.
                     kept = kept.filter(|connection: &testkit::http::Connection| !connection.is_stale());
                 }
                 errors
@@ -84,7 +85,7 @@ impl Strict {
     }
 }
 
-/// One request: its status, and the connection if it may be used again.
+/// Sends one request. Returns its status, and the connection if it can be reused.
 fn ask(mut connection: testkit::http::Connection) -> std::io::Result<(u16, Option<testkit::http::Connection>)> {
     let answer = connection.request("GET", &format!("{DEFAULT}/collections?limit=2"), &[], b"")?;
     let again = answer.header("connection") != Some("close");
@@ -95,7 +96,7 @@ fn starts(edge: &Edge) -> usize {
     edge.log().lines().filter(|line| line.contains("serving") && line.contains("listen=")).count()
 }
 
-/// Does this, which has the edge restart in place, and waits until the new one serves.
+/// Calls `restart`, which restarts the edge in place, and waits until the new edge serves.
 fn through(edge: &Edge, restart: impl FnOnce()) {
     let (before, process) = (starts(edge), edge.process());
     restart();
@@ -224,7 +225,7 @@ fn instances_come_go_and_change_places() {
         (status["diverged"] == json!([]) && status["without_second_copy"]["count"] == 0).then_some(())
     });
     cluster.servers.push(third);
-    // The primary goes, and the newest one takes its place; a signal is enough.
+    // The primary leaves, and the newest server takes its place. A signal is enough.
     edge.set_instances(&[("third", &cluster.servers[2]), ("replica", &cluster.servers[1])]);
     through(edge, || edge.signal(Signal::SIGHUP));
     let gone = cluster.servers.remove(0);
@@ -260,7 +261,7 @@ fn a_switchover_and_a_drain_go_on() {
     cluster.assert_converged();
 }
 
-/// What systemd does for a socket unit: the socket is bound and listens before the edge is started.
+/// What systemd does for a socket unit: it binds the socket and listens before it starts the edge.
 const UNIT: &str = r#"
 import os, re, socket, sys
 port = int(re.search(r"listen: 127.0.0.1:(\d+)", open(sys.argv[sys.argv.index("--conf") + 1]).read())[1])

@@ -1,5 +1,5 @@
-//! What does not begin a restart in place, or ends the process instead: nothing is stopped before it is known to start
-//! again, and nothing is lost without somebody's word.
+//! Requests that do not begin a restart in place, or that end the process instead: nothing is stopped before it is
+//! known that it can start again, and nothing is lost without an operator's confirmation.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -101,7 +101,7 @@ fn a_signal_that_ends_the_process_ends_it_meanwhile_too() {
         let mut cluster = Cluster::with(2, |edge| edge.config(&format!("  handover_linger: {linger}")));
         let collection = cluster.create("things");
         cluster.edge.wait_until_in_sync(CATCH_UP);
-        // Kept, and so waited for.
+        // The connection is kept, so the edge waits for it.
         let mut kept = cluster.client().connect().expect("a connection");
         kept.request("GET", "/health", &[], b"").expect("an answer");
         cluster.servers.iter().for_each(ChromaServer::stop);

@@ -1,5 +1,5 @@
-//! A restart in place under TLS: clients that share connections of HTTP/2 see no error of it. None of them tries anything
-//! twice; what it does about a GOAWAY is what the protocol says: its next requests go over a new connection.
+//! A restart in place under TLS: clients that share HTTP/2 connections see no error. No client tries anything twice. On
+//! GOAWAY they follow the protocol: the next requests use a new connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,11 +26,11 @@ use testkit::place::{data_dir, wait_for};
 use testkit::{ChromaServer, Edge};
 
 const SOON: Duration = Duration::from_secs(60);
-/// Connections, and requests at a time on each.
+/// The number of connections, and of concurrent requests on each.
 const CLIENTS: usize = 4;
 const AT_ONCE: usize = 3;
 
-/// Where the edge is, and what its clients trust.
+/// The address of the edge, and what its clients trust.
 #[derive(Clone)]
 struct Door {
     address: std::net::SocketAddr,
@@ -54,13 +54,13 @@ impl Door {
         let name = ServerName::try_from("localhost").expect("a name");
         let stream = self.tls.connect(name, stream).await.map_err(|error| format!("no TLS: {error}"))?;
         let (requests, connection) = h2::client::handshake(stream).await.map_err(|error| format!("no h2: {error}"))?;
-        // How it ends its requests are told.
+        // The outcome of its requests shows how it ends.
         tokio::spawn(connection);
         Ok(requests)
     }
 }
 
-/// One request: its status, and the answer.
+/// Sends one request. Returns its status and body.
 async fn ask(
     requests: &mut SendRequest<Bytes>,
     method: &str,
@@ -98,7 +98,7 @@ impl Seen {
     }
 }
 
-/// Adds and reads until it is to stop: what was acknowledged, and every error.
+/// Adds and reads until it is stopped. Returns what was acknowledged, and every error.
 async fn client(number: usize, door: Door, seen: Arc<Seen>) -> (Vec<String>, Vec<String>) {
     let (mut acknowledged, mut errors) = (Vec::new(), Vec::new());
     let mut round = 0;
@@ -198,7 +198,8 @@ fn clients_of_http_2_see_nothing() {
     assert_equal("the servers", &Content::of(&primary.client(), TENANT), &Content::of(&replica.client(), TENANT));
 }
 
-/// A port scanner, a check of a load balancer: an error in the log for each would hide those that matter.
+/// Port scanners and health checks of load balancers do this: an error in the log for each would hide those that
+/// matter.
 #[test]
 fn a_client_that_goes_away_while_http_2_begins_is_no_error() {
     let (authority, folder) = (Authority::new(), data_dir("certificates"));
@@ -216,7 +217,7 @@ fn a_client_that_goes_away_while_http_2_begins_is_no_error() {
             let stream = TcpStream::connect(door.address).await.expect("let in");
             let name = ServerName::try_from("localhost").expect("a name");
             let mut stream = door.tls.connect(name, stream).await.expect("TLS");
-            // Reset, not closed: what the edge writes next fails.
+            // Reset, not closed, so that the edge's next write fails.
             stream.get_ref().0.set_zero_linger().expect("a socket");
             stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("taken");
             stream.flush().await.expect("taken");

@@ -1,4 +1,4 @@
-//! The harness itself: what the other tests trust must be able to say no.
+//! The harness itself: what the other tests rely on must be able to fail.
 
 use serde_json::json;
 
@@ -15,7 +15,7 @@ fn create(client: &Client, name: &str) -> String {
     answer.json()["id"].as_str().expect("an id").to_owned()
 }
 
-/// Sends a model's write to a server, by the name's present id.
+/// Sends a model's write to a server, using the current id of the name.
 fn send(client: &Client, op: &Op) -> u16 {
     let collections = format!("{DEFAULT}/collections");
     let id = |name: &str| {
@@ -45,7 +45,7 @@ fn model_equals_chroma() {
     model_equals_chroma_with_kills(u64::MAX);
 }
 
-/// A server killed between two writes comes back with all that it acknowledged.
+/// A server killed between two writes comes back with everything that it acknowledged.
 #[test]
 fn model_equals_chroma_across_kills() {
     model_equals_chroma_with_kills(40);
@@ -88,7 +88,7 @@ fn assert_equals_model(client: &Client, model: &Model) {
     assert!(found.is_empty(), "{found:#?}");
 }
 
-/// What the random writes leave out, or meet too seldom to be relied on: each thing once, compared after each.
+/// Cases that the random writes miss or reach too rarely: each once, with a comparison after each.
 #[test]
 fn model_equals_chroma_thing_by_thing() {
     let server = ChromaServer::fresh();
@@ -106,7 +106,7 @@ fn model_equals_chroma_thing_by_thing() {
     });
     for (verb, body) in [
         (Verb::Add, full),
-        // Embeddings of an update: only of records that exist (see below).
+        // Embeddings in an update only for existing records (see below).
         (Verb::Update, json!({ "ids": ["a", "b"], "embeddings": [[7, 8, 9], [-7, -8, -9]] })),
         (Verb::Update, json!({ "ids": ["a", "b"], "embeddings": [null, [4, 4, 4]], "documents": ["new", null] })),
         (Verb::Update, json!({ "ids": ["a", "missing"], "metadatas": [{ "n": null, "k": 2 }, { "k": 2 }] })),
@@ -128,7 +128,7 @@ fn model_equals_chroma_thing_by_thing() {
             json!({ "ids": ["g", "g"], "documents": ["third", "fourth"], "metadatas": [{ "p": 1 }, { "q": 2 }] }),
         ),
         (Verb::Upsert, json!({ "ids": [], "embeddings": [] })),
-        // What limited deletes are resolved to: ids, or, when there are none, nothing at all.
+        // What limited deletes are resolved to: ids, or nothing at all if there are none.
         (Verb::Delete, json!({})),
         (Verb::Delete, json!({ "ids": ["d", "missing", "d"] })),
         (Verb::Delete, json!({ "ids": ["e", "f"], "where": { "n": 5 } })),
@@ -147,7 +147,7 @@ fn model_equals_chroma_thing_by_thing() {
     assert!(model.collections["one"].records.len() > 3, "something is left");
 }
 
-/// A limited delete and what it is resolved to are the same: the first that match, in the order of insertion.
+/// A limited delete equals its resolution: the first matches, in the order of insertion.
 #[test]
 fn a_limited_delete_equals_its_resolution() {
     let server = ChromaServer::fresh();
@@ -193,7 +193,7 @@ fn assert_equals_model_after(client: &Client, model: &Model, op: &Op) {
     assert_equals_model(client, model);
 }
 
-/// A server killed in the middle of a write, and sent it again first, is where it would have been.
+/// A server killed in the middle of a write ends in the right state if that write is repeated first.
 #[test]
 fn model_equals_chroma_killed_mid_write() {
     let mut server = ChromaServer::fresh();
@@ -214,7 +214,7 @@ fn model_equals_chroma_killed_mid_write() {
             let writer = std::thread::spawn(move || try_send(&client, &op));
             std::thread::sleep(pause);
             server.kill();
-            // The answer does not matter: it is sent again in any case.
+            // The answer does not matter: the write is repeated in any case.
             drop(writer.join());
             server.restart();
         }
@@ -226,7 +226,7 @@ fn model_equals_chroma_killed_mid_write() {
     assert_equals_model(&client, &model);
 }
 
-/// Sends a write of records; the server may die meanwhile.
+/// Sends a write of records. The server may die meanwhile.
 fn try_send(client: &Client, op: &Op) -> Option<u16> {
     let Op::Records { name, verb, body } = op else { return None };
     let found = client.try_call("GET", &format!("{DEFAULT}/collections/{name}"), &json!(null)).ok()?.json();
@@ -234,9 +234,9 @@ fn try_send(client: &Client, op: &Op) -> Option<u16> {
     client.try_call("POST", &path, body).ok().map(|answer| answer.status)
 }
 
-/// The oddity that random writes leave out, so that its end is noticed: after a start, a write, a read and a write
-/// apply Chroma's queue to the vector index twice, and the second time an update of an id that did not exist at its
-/// time hits. A read before the first write prevents it.
+/// The oddity that random writes leave out. This test notices if it is fixed. After a start, a write, a read and a
+/// write apply Chroma's queue to the vector index twice. The second time, an update of an id that did not exist
+/// originally takes effect. A read before the first write prevents it.
 #[test]
 fn chroma_may_bring_back_an_update_that_came_before_its_add() {
     let embedding_after = |read_first: bool| {

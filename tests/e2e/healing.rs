@@ -1,4 +1,5 @@
-//! A server that lost what it had, or never had it, is made whole by itself, while clients read and write (rule R14).
+//! A server that lost its content, or never had it, is made whole automatically while clients read and write (rule
+//! R14).
 
 use std::time::Duration;
 
@@ -13,10 +14,10 @@ use testkit::workload::{Plan, Workload, acknowledged, errors};
 use testkit::{ChromaServer, Edge};
 
 const HEALED: Duration = Duration::from_secs(120);
-/// The recovery interval: also between two spot checks of what an idle instance holds.
+/// The recovery interval is also the interval between two spot checks of an idle instance's content.
 const ON: &str = "  heal: { enabled: true }\n  read_wait: 1s\n  recovery_interval: 1s";
 
-/// So many records of some size, in one collection.
+/// Adds this many records of some size to one collection.
 pub fn fill(client: &Client, collection: &str, count: usize) {
     let mut random = Random::new(seed());
     for first in (0..count).step_by(500) {
@@ -31,7 +32,7 @@ pub fn fill(client: &Client, collection: &str, count: usize) {
     }
 }
 
-/// One more of the same size.
+/// Returns another record of the same size.
 fn wide(id: &str) -> Value {
     json!({ "ids": [id], "embeddings": [vec![0.5; 16]], "documents": [null] })
 }
@@ -46,7 +47,7 @@ fn await_healed(edge: &Edge) {
     edge.wait_until_in_sync(HEALED);
 }
 
-/// The names of collections that a server has and no client should see.
+/// Returns the names of a server's collections that no client should see.
 fn hidden(server: &ChromaServer) -> Vec<String> {
     let listed = server.client().get(&format!("{DEFAULT}/collections")).expect(200).json();
     let names = listed.as_array().expect("a list").iter().filter_map(|one| one["name"].as_str().map(str::to_owned));
@@ -75,7 +76,7 @@ fn lose_the_disk_of(lost: usize) {
     cluster.servers[lost].wipe();
     load.await_more(50, CATCH_UP);
     cluster.servers[lost].restart();
-    // It is noticed before it serves: nobody ever misses a record of the bulk.
+    // The loss is noticed before the server serves: no read ever misses a record of the bulk.
     for _ in 0..50 {
         let count = client.get(&record_path(&bulk, "count")).expect(200);
         assert_eq!(count.json(), json!(3000), "{count}");
@@ -95,7 +96,7 @@ fn lose_the_disk_of(lost: usize) {
     assert!(acknowledged(&events).count() > 200);
     cluster.assert_converged();
     assert_nothing_hidden(&cluster);
-    // The other one may die now.
+    // Now the other one may die.
     let before = Content::of(&client, TENANT);
     cluster.servers[1 - lost].kill();
     content::assert_equal("before and after the other's end", &before, &Content::of(&client, TENANT));
@@ -114,7 +115,7 @@ fn a_primary_that_lost_its_disk_is_made_whole_under_load() {
     lose_the_disk_of(0);
 }
 
-/// The first day of every user: one server with data, a new one, and the edge put in front.
+/// Every user's first day: one server with data, a new one, and the edge in front.
 #[test]
 fn a_second_server_that_is_new_gets_everything() {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
@@ -188,7 +189,7 @@ fn an_edge_killed_in_the_middle_begins_again_and_leaves_nothing_behind() {
     assert_eq!(ids(&client, &bulk).len(), 6001);
 }
 
-/// Nobody knows which one is right.
+/// It is unknown which one is right.
 #[test]
 fn what_differed_before_the_edge_came_is_left_alone() {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
@@ -206,14 +207,14 @@ fn what_differed_before_the_edge_came_is_left_alone() {
         healing["last_error"].as_str().map(str::to_owned)
     });
     assert!(why.contains("left alone"), "{why}");
-    // Longer than a copy that is the edge's own waits for its comparison.
+    // Longer than the edge waits before it compares a copy of its own.
     std::thread::sleep(Duration::from_secs(6));
     assert_eq!(report(&edge.status()), 1);
     assert_eq!(testkit::cluster::ids_by_name(&servers[0], "notes"), ["ours"]);
     assert_eq!(testkit::cluster::ids_by_name(&servers[1], "notes"), ["theirs"]);
 }
 
-/// The command `heal`, and what it says.
+/// Runs the command `heal` and returns its output.
 fn heal(edge: &Edge, word: &str) -> String {
     let output =
         std::process::Command::new(testkit::place::binary()).args(["heal", word, "--url", &edge.url()]).output();
@@ -241,7 +242,7 @@ fn an_operator_has_it_paused_and_go_on() {
     assert!(heal(&cluster.edge, "pause").starts_with("healing: paused"));
     let page = client.get("/admin/heal").json();
     assert_eq!((&page["paused"], &cluster.edge.status()["healing_paused"]), (&json!(true), &json!(true)));
-    // A page that was under way may end.
+    // A page that was being copied may finish.
     std::thread::sleep(Duration::from_secs(1));
     let records = || client.get("/admin/heal").json()["healing"][0]["records"].as_u64();
     let before = records().expect("a copy that waits");

@@ -1,5 +1,5 @@
-//! Copies that are hard to make: the target is full, a page cannot be read, servers come and go, writers are faster. And what
-//! limits the making of copies: `heal.rate`, `heal.concurrent`, `heal.memory`.
+//! Copies that are hard to make: the target is full, a page cannot be read, servers come and go, writers are faster.
+//! And the limits on making copies: `heal.rate`, `heal.concurrent`, `heal.memory`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ fn expecting_trouble(edge: &Edge) {
     edge.announce("diverged");
 }
 
-/// The replica's disk is lost, and it is back.
+/// The replica loses its disk, and comes back.
 fn lose_the_replica(cluster: &mut Cluster) {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.replica().kill();
@@ -35,7 +35,7 @@ fn lose_the_replica(cluster: &mut Cluster) {
     cluster.replica().restart();
 }
 
-/// What `/status` says of the copy that is being made.
+/// Returns what `/status` reports about the copy that is being made.
 fn healing(edge: &Edge) -> Option<Value> {
     edge.status()["healing"].as_array()?.first().cloned()
 }
@@ -47,7 +47,7 @@ fn await_reason(edge: &Edge, reason: &str) {
     });
 }
 
-/// It is not asked again and again, the reason is shown, and it is healed as soon as there is room.
+/// The target is not asked continuously, the reason is shown, and the copy is healed as soon as there is room.
 #[test]
 fn a_target_that_is_full_is_left_alone_for_a_while_each_time() {
     let (mut cluster, relays) = Cluster::relayed(|edge| configured(edge, ""));
@@ -99,7 +99,7 @@ fn a_page_that_cannot_be_read_is_asked_for_in_smaller_ones() {
     cluster.edge.wait_until_in_sync(HEALED);
 }
 
-/// The server goes away each time that its copy is being made, and in the end it stays.
+/// The server goes away each time its copy is being made, and finally it stays.
 #[test]
 fn a_server_that_comes_and_goes_while_it_is_healed_is_made_whole() {
     let mut cluster = Cluster::with(2, |edge| configured(edge, ""));
@@ -119,7 +119,7 @@ fn a_server_that_comes_and_goes_while_it_is_healed_is_made_whole() {
     cluster.assert_converged();
 }
 
-/// Writers change more than can be copied: that is said, and it is tried again.
+/// Writers change more than can be copied: this is reported, and the copy is tried again.
 #[test]
 fn a_collection_that_changes_faster_than_it_is_copied_is_told_of_and_made_later() {
     let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 3000"));
@@ -150,7 +150,7 @@ fn a_collection_that_changes_faster_than_it_is_copied_is_told_of_and_made_later(
     cluster.assert_converged();
 }
 
-/// Seconds that it takes until the replica has everything again.
+/// Returns how many seconds it takes until the replica has everything again.
 fn seconds_to_heal(heal: &str) -> f64 {
     let mut cluster = Cluster::with(2, |edge| configured(edge, heal));
     expecting_trouble(&cluster.edge);
@@ -173,7 +173,7 @@ fn copies_are_made_no_faster_than_the_rate() {
     assert!(seconds > 5.5, "600 records at 100 a second: {seconds}");
 }
 
-/// Copies of several collections are made at the same time, and none is taken for a leftover of another one.
+/// Copies of several collections are made at the same time, and none is mistaken for a leftover of another.
 #[test]
 fn as_many_copies_are_made_at_once_as_are_allowed() {
     let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 200, concurrent: 3"));
@@ -197,8 +197,8 @@ fn as_many_copies_are_made_at_once_as_are_allowed() {
     cluster.assert_converged();
 }
 
-/// Two of three servers lose their disks. Two copies of one collection at once would take each other's place in its lane, and begin
-/// again and again.
+/// Two of three servers lose their disks. Two concurrent copies of one collection would displace each other from its
+/// lane, and start over again and again.
 #[test]
 fn two_copies_of_one_collection_are_made_one_after_the_other() {
     let mut cluster = Cluster::with(3, |edge| configured(edge, ", rate: 1000, concurrent: 4"));

@@ -1,5 +1,5 @@
-//! What is on the servers already may be as large as Chroma takes it: lists of collections with huge metadata cost the edge
-//! little memory, hold up nobody's admission, and are answered or refused.
+//! The servers' existing content may be as large as Chroma accepts it: lists of collections with huge metadata cost the
+//! edge little memory, delay no admission, and are answered or refused.
 
 use std::time::Instant;
 
@@ -13,13 +13,13 @@ use crate::definite::{self, DEFINITE};
 
 const COLLECTIONS: usize = 7;
 const READERS: usize = 12;
-/// Collections that are longer than a page.
+/// The number of collections that are longer than a page.
 const LONG: usize = 3;
-/// Below it lies what a list of 38 MB costs that is held as it came and as it goes, once for each of the readers that the
-/// edge lets in at a time.
+/// A list of 38 MB that is held as received and as sent, once for each of the readers that the edge admits at a time,
+/// costs less than this.
 const MEMORY: u64 = 700 * 1024 * 1024;
 
-/// So many collections with so many bytes of metadata each, made where no edge sees it.
+/// Creates this many collections with this many bytes of metadata each, behind the edge's back.
 fn fill(client: &Client, collections: usize, bytes: usize) {
     let text = "m".repeat(bytes);
     for n in 0..collections {
@@ -29,7 +29,7 @@ fn fill(client: &Client, collections: usize, bytes: usize) {
     }
 }
 
-/// So many clients list at once; all are answered definitely.
+/// Lists with this many clients at once. All get a definite answer.
 #[track_caller]
 fn list(client: &Client, path: &str, readers: usize) -> Vec<Answer> {
     let started = Instant::now();
@@ -48,7 +48,7 @@ fn names(answer: &Answer) -> usize {
     answer.json().as_array().map_or(0, Vec::len)
 }
 
-/// Everything is restarted; the servers are admitted again, and clients served.
+/// Restarts everything, and checks that the servers are admitted again and clients served.
 fn restart(cluster: &mut Cluster, client: &Client, collection: &str, expected: usize) {
     cluster.edge.kill();
     cluster.servers.iter_mut().for_each(|server| {
@@ -63,8 +63,8 @@ fn restart(cluster: &mut Cluster, client: &Client, collection: &str, expected: u
     assert_eq!(count, json!(expected), "all are known, and all are served");
 }
 
-/// An edge that is started over servers with so many collections more, each with so many bytes of metadata; and the id of
-/// a collection that it has known before.
+/// Starts an edge over servers with this many additional collections, each with this many bytes of metadata. Also
+/// returns the id of a collection that it knew before.
 fn start_filled(collections: usize, bytes: usize) -> (Cluster, Client, String) {
     let mut cluster = Cluster::with(2, |edge| edge);
     let client = cluster.client();
@@ -93,7 +93,7 @@ fn lists_of_huge_metadata_cost_little_memory_and_hold_up_nobody() {
     assert!(peak < MEMORY, "{peak} bytes");
 }
 
-/// Clients that ask and take nothing: what is held for each of them is claimed, and given back when they have gone.
+/// Checks that memory is claimed for clients that request and do not read, and given back when they are gone.
 fn assert_claimed(client: &Client, path: &str, bytes: u64) {
     let buffered = || client.get("/status").expect(200).json()["requests"]["buffered_bytes"].as_u64().expect("bytes");
     let ask = |_| {
@@ -107,7 +107,7 @@ fn assert_claimed(client: &Client, path: &str, bytes: u64) {
     wait_for("both given back", DEFINITE, || (buffered() == 0).then_some(()));
 }
 
-/// Each is longer than a page of an inspection, and all together longer than a request may be.
+/// Each is longer than a page of an inspection, and together they are longer than a request may be.
 #[test]
 fn collections_that_are_longer_than_a_page_hold_up_nobody() {
     let (mut cluster, client, collection) = start_filled(LONG, 15_000_000);

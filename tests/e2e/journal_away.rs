@@ -1,5 +1,5 @@
-//! The journal cannot take a write: it is refused without effect, reads go on, and writes do when the journal can
-//! again (promises G1 and G7).
+//! The journal cannot accept a write: the write is refused without effect, reads go on, and writes go on when the
+//! journal accepts them again (promises G1 and G7).
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,7 +13,8 @@ use testkit::cluster::{CATCH_UP, Cluster, add, ids, ids_by_name, journaled};
 use testkit::http::{Answer, DEFAULT, record_path};
 use testkit::place::wait_for;
 
-/// Another process's transaction on the journal file: nothing else can write to it until this is dropped.
+/// Locks the journal file in another process's transaction: nothing else can write to it until the connection is
+/// dropped.
 pub fn lock(cluster: &Cluster) -> Connection {
     let other = Connection::open(cluster.edge.journal_path()).expect("the journal");
     other.busy_timeout(Duration::from_secs(10)).expect("a timeout");
@@ -21,8 +22,8 @@ pub fn lock(cluster: &Cluster) -> Connection {
     other
 }
 
-/// What the first write may be answered when the disk refuses in the middle of a commit: whether it is durable is
-/// looked up later. Everything after it is refused for certain.
+/// Checks what the first write is answered when the disk fails in the middle of a commit. Whether it is durable is
+/// found out later. Everything after it is certainly refused.
 #[track_caller]
 fn assert_refused_or_unknown(answer: &Answer) {
     if answer.status == 503 && answer.json()["reason"] == "journal_in_doubt" {
@@ -49,7 +50,7 @@ fn writes_seen(relays: &[Relay]) -> usize {
     relays.iter().map(|relay| relay.seen_at("/add").len() + relay.seen_at("/collections").len()).sum()
 }
 
-/// All the while nothing reaches an instance, and reads and pages go on.
+/// Checks that nothing reaches an instance meanwhile, and that reads and pages go on.
 fn assert_refused_without_effect(cluster: &Cluster, relays: &[Relay], collection: &str, shown: &[&str]) {
     let before = writes_seen(relays);
     for number in 0..2 {
@@ -66,8 +67,8 @@ fn assert_refused_without_effect(cluster: &Cluster, relays: &[Relay], collection
     cluster.client().get("/wal/status").expect(200);
 }
 
-/// Without a restart or anything else: the first write that is taken shows that the journal is back. Returns how many
-/// the journal may hold of those that were tried: that one, and those about which a slow disk left a doubt.
+/// Waits for recovery without a restart or any other action: the first accepted write shows that the journal is back.
+/// Returns how many of the attempted writes the journal may hold: that one, and those in doubt because of a slow disk.
 fn await_recovery(cluster: &Cluster, collection: &str) -> RangeInclusive<usize> {
     let mut doubts = 0;
     wait_for("writes taken again", Duration::from_secs(20), || {
@@ -99,7 +100,7 @@ fn assert_nothing_came_later(
 
 #[test]
 fn another_process_has_locked_it() {
-    // Longer than a busy disk takes for the writes that are to succeed.
+    // Longer than a busy disk takes for the writes that must succeed.
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  journal_timeout: 3s"));
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "before").expect(201);
@@ -138,7 +139,7 @@ fn there_is_no_room_for_it() {
     cluster.edge.limit_files(None);
     let since = await_recovery(&cluster, &collection);
     assert_nothing_came_later(&cluster, &collection, (before, &since), &["before", "after"]);
-    // What was refused stays so, whatever the journal's files still hold of it.
+    // What was refused stays refused, whatever the journal's files still hold of it.
     cluster.edge.kill();
     cluster.edge.restart();
     assert_nothing_came_later(&cluster, &collection, (before, &since), &["before", "after"]);

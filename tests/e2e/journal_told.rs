@@ -1,5 +1,5 @@
-//! A journal that takes no writes: every page, the command and the metric say so, and say so no more by themselves when it
-//! does again, though nobody writes meanwhile (promise G10).
+//! A journal that accepts no writes: every page, the command and the metric report it. They also report it when it
+//! accepts writes again, even if no client writes meanwhile (promise G10).
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use testkit::shared::Shared;
 use crate::dashboard::{first_state, watch};
 
 const RETURN: Duration = Duration::from_secs(30);
-/// Longer than nothing may have failed before the journal is believed to take writes again.
+/// Longer than the time without a failure after which the journal counts as accepting writes.
 const LASTS: Duration = Duration::from_secs(5);
 
-/// What an edge in front of two servers that are well says of its journal, everywhere.
+/// What an edge in front of two healthy servers reports about its journal, everywhere.
 #[derive(Debug, PartialEq, Eq)]
 struct Told {
     health: (u16, String, bool),
@@ -64,7 +64,7 @@ impl Told {
 
     fn refusing() -> Told {
         Told {
-            // A balancer keeps the edge: it serves reads.
+            // A load balancer keeps the edge, since it serves reads.
             health: (200, "degraded".to_owned(), false),
             ready: 503,
             status: false,
@@ -76,7 +76,7 @@ impl Told {
     }
 }
 
-/// Nothing is written meanwhile.
+/// Waits without any write.
 fn await_told(cluster: &Cluster, expected: &Told) {
     let mut last = None;
     wait_for(&format!("{expected:?}"), RETURN, || {

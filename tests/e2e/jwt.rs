@@ -1,4 +1,4 @@
-//! JWTs through the real edge: what they may do, whose their writes are, and how keys are replaced.
+//! JWTs through the real edge: what they allow, whose writes they make, and how keys are replaced.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ fn encoded(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// Claims that are valid for so many seconds, with these.
+/// Returns claims that are valid for this many seconds, with additional ones.
 fn claims(subject: &str, role: &str, seconds: i64, more: Value) -> Value {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a time").as_secs() as i64;
     let mut all = json!({ "sub": subject, "chroma_role": role, "exp": now + seconds, "iss": "id", "aud": "edge" });
@@ -48,7 +48,7 @@ fn token(subject: &str, role: &str, more: Value) -> String {
     by_secret(SECRET, &claims(subject, role, 600, more))
 }
 
-/// An edge that knows one token, and accepts JWTs as these keys say.
+/// Starts an edge with one token, which accepts JWTs as these keys define.
 fn accepting(jwt: &str) -> Cluster {
     let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
     let sha256 = Digest::of(OPERATOR.as_bytes()).hex();
@@ -142,7 +142,7 @@ fn what_a_subject_did_is_its_own_and_no_configured_tokens() {
     assert_eq!((&all["total"], &all["transactions"][0]["principal"]), (&json!(1), &json!("jwt:app2")), "{all}");
 }
 
-/// A key pair, and the set that holds its public half.
+/// Returns a key pair, and the key set with its public half.
 fn pair(kid: &str) -> (EcdsaKeyPair, Value) {
     let random = SystemRandom::new();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");

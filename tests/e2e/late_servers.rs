@@ -1,4 +1,5 @@
-//! The edge and an application begin before servers that already hold data: nothing waits for ever, and the data is seen.
+//! The edge and an application start before servers that already hold data: nothing waits for ever, and the data is
+//! found.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use testkit::{ChromaServer, Cluster, Edge, Relay};
 const SOON: Duration = Duration::from_secs(30);
 const OTHER: &str = "/api/v2/tenants/acme/databases/library";
 
-/// Two servers that hold the same record in a collection of this name.
+/// Starts two servers that hold the same record in a collection with this name.
 fn filled(name: &str) -> [ChromaServer; 2] {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
     for server in &servers {
@@ -26,11 +27,12 @@ fn get_or_create(client: &Client, database: &str, name: &str) -> testkit::http::
     client.post(&format!("{database}/collections"), &json!({ "name": name, "get_or_create": true }))
 }
 
-/// What an application does that begins together with everything else: it asks until it gets its collection.
+/// Acts like an application that starts together with everything else: it repeats its request until it gets its
+/// collection.
 fn insist(client: &Client, database: &str, name: &str) -> Value {
     let body = json!({ "name": name, "get_or_create": true });
     wait_for("the application's collection", SOON, || {
-        // The edge itself may be about to start.
+        // The edge itself may still be starting.
         let answer = client.try_call("POST", &format!("{database}/collections"), &body).ok()?;
         (answer.status == 200).then(|| answer.json())
     })
@@ -48,7 +50,7 @@ fn a_promised_get_or_create_finds_what_was_there_before_the_edge() {
     let client = edge.client();
     let promised = get_or_create(&client, DEFAULT, "notes");
     assert_eq!((promised.status, &promised.json()["recovery"]), (503, &json!("pending")), "{promised}");
-    // A restart in between: what is in the journal waits for nobody either.
+    // A restart in between: the journal's entries do not wait either.
     edge.kill();
     edge.relaunch();
     servers[1].restart();
@@ -89,7 +91,7 @@ fn servers_that_answer_late_are_looked_at_first() {
     create(&client, "another");
 }
 
-/// The edge begins before them: a list is unknown until they are looked at, and then whole.
+/// The edge starts before the servers: a list is unknown until they are inspected, and complete afterwards.
 #[test]
 fn the_first_list_is_never_a_part() {
     let mut servers = filled("notes");
@@ -152,7 +154,7 @@ fn a_server_that_lost_its_volume_is_given_its_tenants_and_databases_before_it_se
         let listed = client.get("/api/v2/tenants/acme/databases").expect(200).json();
         assert_eq!(listed[0]["name"], "library");
     }
-    // On both, since both have its database.
+    // On both servers, since both have its database.
     let made = client.post(&format!("{OTHER}/collections"), &json!({ "name": "books" })).expect(200).json();
     add(&client, made["id"].as_str().expect("an id"), "one").expect(201);
     cluster.assert_converged_in(&["default_tenant", "acme"]);
@@ -164,7 +166,7 @@ fn a_tenant_that_cannot_be_asked_for_keeps_no_server_out() {
     let client = cluster.client();
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // As an earlier version took it: a path to it is longer than any that Chroma reads.
+    // As an earlier version accepted it: its path is longer than any that Chroma reads.
     let name = "t".repeat(66_000);
     cluster.edge.kill();
     let journal = rusqlite::Connection::open(cluster.edge.journal_path()).expect("the journal");

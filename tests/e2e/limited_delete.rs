@@ -1,4 +1,5 @@
-//! A delete with a limit deletes the same records on every instance, whatever happens to the first one that took it.
+//! A delete with a limit deletes the same records on every instance, whatever happens to the instance that executed it
+//! first.
 
 use serde_json::{Value, json};
 
@@ -22,7 +23,7 @@ fn assert_four_deleted(cluster: &Cluster, collection: &str, relays: &[Relay]) {
     let resolved = transactions(&cluster.edge.journal_path()).pop().expect("a transaction").body;
     let resolved: Value = serde_json::from_slice(&resolved).expect("JSON");
     assert_eq!(resolved["ids"], json!(["r0", "r1", "r2", "r3"]), "made durable: {resolved}");
-    // A comparison begins with a delete of an id that does not exist; that one is not the client's.
+    // A comparison begins with a delete of an id that does not exist. That delete is not the client's.
     for seen in relays.iter().flat_map(|relay| relay.seen_at("/delete")) {
         let body: Value = serde_json::from_slice(&seen.body).expect("JSON");
         assert!(body.get("limit").is_none_or(Value::is_null), "sent as ids, never as a limit: {body}");
@@ -44,7 +45,7 @@ fn the_replica_is_away() {
 fn the_answer_is_lost_and_another_instance_takes_over() {
     let (cluster, relays) = Cluster::relayed(|edge| edge);
     let collection = cluster.filled("things", RECORDS);
-    // Executed by the primary, and its answer is lost: the replica executes it, then the primary once more.
+    // Executed by the primary, but its answer is lost: the replica executes it, then the primary once more.
     relays[0].lose_answers(Some("/delete"));
     assert_eq!(delete_four(&cluster, &collection).expect(200).json(), json!({ "deleted": 4 }));
     relays[0].lose_answers(None);

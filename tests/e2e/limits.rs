@@ -37,7 +37,7 @@ fn a_chunked_body_over_the_limit() {
     let mut connection = cluster.client().connect().expect("a connection");
     connection.send(&request).expect("sent");
     let chunk = vec![b' '; 1_000_000];
-    // It may be cut off before all is sent, and is answered all the same.
+    // The connection may be cut before everything is sent. The request is answered all the same.
     let sent = (0..=LIMIT / chunk.len()).take_while(|_| connection.send_chunk(&chunk).is_ok()).count();
     assert!(sent >= 40, "cut off far below the limit, after {sent} MB");
     let answer = connection.read_answer().expect("an answer").expect(413);

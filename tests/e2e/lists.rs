@@ -1,5 +1,5 @@
 //! Collections as clients see them, one by one and in lists: always as a fresh instance would show them, and without a
-//! request to any while nothing changes.
+//! request to any instance while nothing changes.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ fn list(client: &Client) -> Vec<Value> {
     client.get(&format!("{DEFAULT}/collections")).expect(200).json().as_array().expect("a list").clone()
 }
 
-/// The collection in every way in which it is shown: they all agree.
+/// Returns the collection, checking that every way of showing it agrees.
 #[track_caller]
 fn shown(client: &Client, name: &str) -> Value {
     let one = client.get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();
@@ -29,7 +29,7 @@ fn shown(client: &Client, name: &str) -> Value {
     one
 }
 
-/// What the instances were asked to show.
+/// Returns the paths that the instances were asked for.
 fn reads(relays: &[Relay]) -> Vec<String> {
     let is_read =
         |seen: &Seen| seen.method == "GET" && seen.endpoint().contains("/databases/default_database/collections");
@@ -56,7 +56,7 @@ fn what_has_not_changed_costs_the_instances_nothing() {
         shown(&client, "listed-07");
     }
     assert_eq!(reads(&relays)[before..], [] as [String; 0]);
-    // One that changes is read again, and it alone.
+    // A collection that changes is read again, and no other one.
     add(&client, &ids[7], "two").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     assert_eq!(list(&client).len(), 40);
@@ -67,7 +67,7 @@ fn what_has_not_changed_costs_the_instances_nothing() {
     cluster.assert_converged();
 }
 
-/// A list that no instance has been asked for yet costs few requests: pages of an instance's own list.
+/// A first list, before any instance was asked, costs few requests: pages of an instance's own list.
 #[test]
 fn a_first_list_costs_a_few_pages() {
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  limits: { collection_cache_bytes: 0B }"));
@@ -86,7 +86,7 @@ fn uncached() -> (Cluster, Vec<Relay>) {
     Cluster::relayed(|edge| edge.config("  limits: { collection_cache_bytes: 0B }"))
 }
 
-/// The primary has created all of them, and so its pages would be the best ones.
+/// The primary has created all of them, so its pages would be the best ones.
 #[test]
 fn a_drained_primary_is_asked_for_no_list() {
     let (cluster, relays) = uncached();
@@ -109,7 +109,7 @@ fn a_drained_primary_is_asked_for_no_list() {
     assert!(reads(&relays[1..]).len() > others);
 }
 
-/// Its heartbeat is green, and no page is answered.
+/// Its heartbeat stays green, but it answers no page.
 #[test]
 fn a_primary_that_hangs_holds_no_list_up() {
     let (cluster, relays) = uncached();
@@ -130,7 +130,8 @@ fn a_primary_that_hangs_holds_no_list_up() {
     relays[0].release();
 }
 
-/// As if it were busy with that one: it is asked for a moment, and then the other, and for a while the other first.
+/// As if it were busy with this collection: it is asked for a moment, then the other one is, and from then on the other
+/// one first for a while.
 #[test]
 fn an_instance_that_does_not_show_a_collection_holds_nobody_up() {
     let config = "  read_replica_ratio: 0.0\n  limits: { collection_cache_bytes: 0B }";
@@ -138,7 +139,7 @@ fn an_instance_that_does_not_show_a_collection_holds_nobody_up() {
     let client = cluster.client();
     let id = create(&client, "things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // It lives as long as the process.
+    // The string must live as long as the process.
     relays[0].hold(format!("/by-id/{id}").leak());
     let path = format!("{DEFAULT}/collections/things");
     let before = reads(&relays[..1]).len();
@@ -209,7 +210,7 @@ fn every_change_is_seen_at_once() {
     let grown = json!({ "ids": ["two"], "embeddings": [[1, 2, 3]], "metadatas": [{ "grown": 1 }] });
     client.post(&record_path(&id, "add"), &grown).expect(201);
     assert!(shown(&client, "second-name")["schema"].to_string().contains("grown"), "the schema has grown");
-    // A write that is rejected can have set the dimension.
+    // A rejected write can still have set the dimension.
     let odd = cluster.create("odd");
     assert_eq!(shown(&client, "odd")["dimension"], Value::Null);
     let unequal = json!({ "ids": ["a", "b"], "embeddings": [[1, 2], [1, 2, 3]] });
@@ -217,7 +218,7 @@ fn every_change_is_seen_at_once() {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let own = cluster.servers[0].client().get(&format!("{DEFAULT}/collections/odd")).expect(200).json();
     assert_eq!(shown(&client, "odd")["dimension"], own["dimension"]);
-    // Deleted and made again: another collection.
+    // Deleted and created again: another collection.
     client.call("DELETE", &format!("{DEFAULT}/collections/second-name"), &Value::Null).expect(200);
     assert_eq!(list(&client).len(), 1);
     let again = cluster.create("second-name");
@@ -231,7 +232,7 @@ fn every_change_is_seen_at_once() {
     cluster.assert_converged();
 }
 
-/// Whichever instance dies, lists stay what they were, and change with the next write.
+/// Whichever instance dies, lists stay as they were, and change with the next write.
 #[test]
 fn lists_are_the_same_whoever_is_there() {
     let mut cluster = Cluster::two();
@@ -249,7 +250,7 @@ fn lists_are_the_same_whoever_is_there() {
         (json!(3), &json!(ids[4]))
     );
     cluster.primary().restart();
-    // It is back, and behind: nobody is shown what it shows.
+    // It is back, but behind: its answers are not shown.
     assert_eq!(list(&client), after);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.replica().kill();
@@ -258,7 +259,7 @@ fn lists_are_the_same_whoever_is_there() {
     cluster.assert_converged();
 }
 
-/// The replica executes nothing: what it shows is old, and never shown to anybody who did not ask for that.
+/// The replica executes nothing: it shows old content, which no client sees without asking for it.
 #[test]
 fn an_instance_that_is_behind_is_not_asked() {
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  read_replica_ratio: 1.0\n  catalog_wait: 100ms"));
@@ -281,7 +282,7 @@ fn an_instance_that_is_behind_is_not_asked() {
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
 
-/// Listers beside writers: every list has every collection once, and shows what was acknowledged before it began.
+/// Concurrent lists and writes: every list has every collection once, and shows what was acknowledged before it began.
 #[test]
 fn lists_beside_writers_lack_nothing_that_was_acknowledged() {
     let cluster = Cluster::two();
@@ -308,7 +309,8 @@ fn lists_beside_writers_lack_nothing_that_was_acknowledged() {
     cluster.assert_converged();
 }
 
-/// A list that is longer than a portion comes in pieces, and is cut if it cannot be finished: nobody takes a part for all.
+/// A list that is longer than a portion arrives in pieces, and is cut if it cannot be finished: a part is never
+/// mistaken for the whole.
 #[test]
 fn a_long_list_that_cannot_be_finished_is_cut() {
     let (cluster, relays) =
@@ -323,7 +325,7 @@ fn a_long_list_that_cannot_be_finished_is_cut() {
         })
         .collect();
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // Twice: the second time it is known that they are long.
+    // Twice: the second time the edge knows that they are long.
     for _ in 0..2 {
         let listed = list(&client);
         assert_eq!(listed.iter().filter_map(|one| one["id"].as_str()).collect::<Vec<_>>(), Vec::from_iter(&ids));
@@ -336,7 +338,7 @@ fn a_long_list_that_cannot_be_finished_is_cut() {
     };
     let last = ids.last().expect("a collection").clone();
     for (relay, id) in [own(0, &last), own(1, &last)].into_iter().enumerate() {
-        // It lives as long as the process.
+        // The string must live as long as the process.
         relays[relay].swallow(Some(format!("/by-id/{id}").leak()));
     }
     let cut: Result<Answer, _> = client.try_call("GET", &format!("{DEFAULT}/collections"), &Value::Null);

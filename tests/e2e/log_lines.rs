@@ -1,4 +1,5 @@
-//! A state that lasts is one line when it begins, one a minute, and one when it ends, however often it is met meanwhile.
+//! A lasting state is logged once when it begins, once a minute, and once when it ends, however often it occurs
+//! meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,12 +13,12 @@ use testkit::place::wait_for;
 use testkit::{Cluster, Edge, Supervised};
 
 const WRITERS: usize = 8;
-/// A server that has died is started again after that.
+/// A dead server is restarted after this pause.
 const PAUSE: Duration = Duration::from_millis(300);
-/// How long a state is kept up: far longer than any pause between two attempts.
+/// How long a state lasts: far longer than any pause between two attempts.
 const LASTS: Duration = Duration::from_secs(8);
 
-/// Warnings and errors, by what they say: without time, level and fields.
+/// Returns warnings and errors by their text, without time, level and fields.
 fn complaints(edge: &Edge) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     let log = edge.log();
@@ -29,7 +30,7 @@ fn complaints(edge: &Edge) -> BTreeMap<String, usize> {
     found
 }
 
-/// Writes from many clients for a while, and says how many were refused.
+/// Writes from many clients for a while, and returns how many writes were refused.
 fn write_meanwhile(cluster: &Cluster, collection: &str) -> usize {
     let until = Instant::now() + LASTS;
     let refused = |writer: usize| {
@@ -127,7 +128,7 @@ fn a_copy_that_differs_while_its_collection_is_written_to() {
     cluster.edge.announce("diverged");
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // From now on the replica refuses what the primary takes.
+    // From now on the replica refuses what the primary accepts.
     let replica = cluster.servers[1].client();
     let there = replica.get(&format!("{DEFAULT}/collections/things")).expect(200).json();
     let id = there["id"].as_str().expect("an id");

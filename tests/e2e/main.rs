@@ -1,4 +1,4 @@
-//! End to end: the real binary, real Chroma servers, official clients; one module for each part of the promise.
+//! End to end: the real binary, real Chroma servers, official clients. One module for each part of the promise.
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 

@@ -1,4 +1,4 @@
-//! What the metrics measure: counted here as well, while an instance is away and after it has come back.
+//! The metrics agree with the tests' own counts, while an instance is away and after it has returned.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ impl Page {
         Page(cluster.client().get("/metrics").expect(200).text())
     }
 
-    /// The sum of the series of this name whose labels contain all of these.
+    /// Returns the sum of the series with this name whose labels contain all of these.
     fn sum(&self, name: &str, labels: &[&str]) -> f64 {
         let lines = self.0.lines().filter(|line| {
             let (series, _) = line.rsplit_once(' ').unwrap_or((line, ""));
@@ -51,7 +51,7 @@ fn lag_is_counted_in_writes_bytes_and_seconds_and_ends_with_it() {
     let since_the_first = began.elapsed().as_secs_f64();
     let page = wait_for("an age that has grown", CATCH_UP, || {
         let page = Page::of(&cluster);
-        // That the primary has applied the last one becomes durable a moment after its answer.
+        // The primary's progress for the last write becomes durable a moment after the answer.
         let primary = page.number("chroma_edge_instance_pending_writes", &[PRIMARY]);
         let grown = page.sum("chroma_edge_instance_lag_seconds", &[REPLICA]) > since_the_first;
         (grown && primary == 0).then_some(page)
@@ -96,7 +96,7 @@ fn requests_appends_and_attempts_are_counted_once_each() {
     let attempts = |labels: &[&str]| page.number("chroma_edge_attempts_total", labels);
     assert_eq!(attempts(&[PRIMARY, "purpose=\"execute\"", "outcome=\"applied\""]), 8, "{}", page.0);
     assert_eq!(attempts(&[PRIMARY, "purpose=\"execute\"", "outcome=\"rejected\""]), 1, "{}", page.0);
-    // Of records alone, and only what was applied; neighbours may have shared a request there.
+    // Only record writes that were applied. Neighbors may have shared a request.
     assert_eq!(page.number("chroma_edge_writes_per_request_sum", &["purpose=\"replicated\""]), 7, "{}", page.0);
     assert_eq!(page.number("chroma_edge_recoveries_total", &[]), 0);
     assert!(page.0.contains("chroma_edge_recoveries_total{outcome=\"recovered\"} 0"), "there from the start");
@@ -128,7 +128,7 @@ fn recovery_is_counted_and_timed() {
     assert_eq!(page.number("chroma_edge_awaiting_recovery", &[]), 0);
     let (seconds, most) = (page.sum("chroma_edge_recovery_seconds_sum", &[]), 3.0 * began.elapsed().as_secs_f64());
     assert!(seconds > 0.0 && seconds <= most, "{seconds} of {most}");
-    // What a restarted edge finds is timed from its start on.
+    // For what a restarted edge finds, the time runs from the edge's start.
     cluster.primary().kill();
     cluster.replica().kill();
     cluster.client().post(&record_path(&collection, "add"), &record("three")).expect(503);

@@ -1,5 +1,5 @@
-//! `MAX_MEMORY_MB`: while memory is short requests to the servers hold fewer writes; nobody's write is refused for that, and the
-//! requests grow again.
+//! `MAX_MEMORY_MB`: while memory is short, requests to the servers hold fewer writes. No write is refused because of
+//! that, and the requests grow again.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use testkit::place::wait_for;
 
 const SOON: Duration = Duration::from_secs(60);
 const WRITERS: usize = 36;
-/// Together 1.8 MB: seven eighths of what there is.
+/// Together 1.8 MB: seven eighths of the memory.
 const DOCUMENT: usize = 50_000;
 
 fn metric(cluster: &Cluster, name: &str) -> f64 {

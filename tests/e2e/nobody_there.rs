@@ -1,4 +1,4 @@
-//! No instance at all: writes wait a little, then are promised; when one returns they are executed in order.
+//! No instance is available: writes wait for a while, then are promised. When one returns, they are executed in order.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn assert_pending(answer: &Answer) -> String {
     assert_eq!(body["recovery"], "pending", "{answer}");
     assert!(body["error"].is_string() && body["message"].is_string() && body["reason"].is_string(), "{answer}");
     let id = answer.header("transaction-id").expect("Transaction-ID").to_owned();
-    // Sent again, it would be another write: nothing advises that, and the words that clients show say so first.
+    // Sent again, it would be another write. Nothing advises that, and the message that clients show says so first.
     assert_eq!(answer.header("retry-after"), None, "{answer}");
     let outcome =
         format!("journaled; its outcome will be at /transaction/safety/transaction/{id}; do not send it again");
@@ -31,9 +31,9 @@ fn assert_pending(answer: &Answer) -> String {
     id
 }
 
-/// A rename that was promised after the deletion of its collection is refused on execution. As the last of the catalog lane
-/// it may, for all that the next edge knows, have been sent to the other instance too: sent again, it finds nothing
-/// there, and nothing waits for it.
+/// A rename that was promised after the deletion of its collection is refused on execution. As the last entry of the
+/// catalog lane, it may have been sent to the other instance too, as far as the next edge can tell. Repeated there, it
+/// finds nothing, and nothing waits for it.
 #[test]
 fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
     let mut cluster = impatient();
@@ -51,7 +51,7 @@ fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
     let journal = transactions(&cluster.edge.journal_path());
     assert_eq!(journal.last().and_then(|last| last.verdict.as_deref()), Some("rejected"));
     cluster.edge.kill();
-    // Had it died a moment earlier, the other one would have no durable record of having skipped it.
+    // If it had died a moment earlier, the other instance would have no durable record of skipping the entry.
     let journal = Connection::open(cluster.edge.journal_path()).expect("the journal");
     let moved = "UPDATE progress SET through = through - 1 WHERE lane = 'catalog' AND instance <> \
                  (SELECT executed_on FROM transactions ORDER BY seq DESC LIMIT 1)";
@@ -62,7 +62,8 @@ fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
     assert_eq!(cluster.assert_converged().collections.len(), 2);
 }
 
-/// Both servers have lost a collection while a change of it was promised: no server can make it, and nothing waits for it.
+/// Both servers have lost a collection while a change of it was promised: no server can execute it, and nothing waits
+/// for it.
 #[test]
 fn a_change_of_what_every_server_has_lost_is_given_up() {
     let mut cluster = impatient();
@@ -120,7 +121,7 @@ fn writes_are_promised_and_executed_in_order() {
     }
 }
 
-/// A write with an id of its client's own can be sent again as the same write, and is told when.
+/// A write with its client's own id can be sent again as the same write, and its client is told when.
 #[test]
 fn a_write_with_an_id_of_its_own_is_told_when_to_come_again() {
     let mut cluster = impatient();
@@ -194,7 +195,7 @@ fn recovery_comes_within_seconds() {
     assert_pending(&add(&cluster.client(), &collection, "promised"));
     cluster.replica().restart();
     let client = cluster.client();
-    // One instance is enough; the read waits for it, and shows what was promised.
+    // One instance is enough. The read waits for it, and shows what was promised.
     testkit::place::wait_for("recovery on the replica alone", Duration::from_secs(15), || {
         let answer = client.post(&record_path(&collection, "get"), &json!({}));
         (answer.status == 200 && answer.json()["ids"] == json!(["promised"])).then_some(())
@@ -203,7 +204,8 @@ fn recovery_comes_within_seconds() {
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
 
-/// `promise: with_id`: a write without an id of its own that was sent nowhere is withdrawn, and so its client may send it again.
+/// `promise: with_id`: a write without an id of its own that was sent nowhere is withdrawn, so its client may send it
+/// again.
 #[test]
 fn without_an_id_of_its_own_a_write_that_was_sent_nowhere_is_withdrawn() {
     let mut cluster = Cluster::with(2, |edge| edge.config("  write_wait: 500ms\n  promise: with_id"));
@@ -238,7 +240,7 @@ fn without_an_id_of_its_own_a_write_that_was_sent_nowhere_is_withdrawn() {
     add(&cluster.client(), &collection, "one").expect(201);
 }
 
-/// What may have been sent stays: it is executed, and its client is told that it must not send it again.
+/// What may have been sent stays: it is executed, and its client is told not to send it again.
 #[test]
 fn without_an_id_of_its_own_a_write_that_may_have_been_sent_stays() {
     let configure = |edge: Builder| {

@@ -1,4 +1,4 @@
-//! What the edge's own pages report equals what is true (promise G10).
+//! The edge's own pages report the truth (promise G10).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn wal_status(cluster: &Cluster) -> Value {
     cluster.client().get("/wal/status").expect(200).json()
 }
 
-/// Every number that says how much the replica has yet to apply.
+/// Returns every number that reports how much the replica has yet to apply.
 fn pending(cluster: &Cluster) -> [i64; 6] {
     let (status, wal) = (cluster.edge.status(), wal_status(cluster));
     let number = |value: &Value| value.as_i64().unwrap_or_else(|| panic!("a number: {status} {wal}"));
@@ -78,7 +78,7 @@ fn what_is_pending_is_counted_exactly() {
     }
     cluster.create("three");
     assert_eq!(pending(&cluster), [9; 6], "two lanes and the catalog");
-    // Refused has no effect: the replica has nothing to apply.
+    // A refused write has no effect: the replica has nothing to apply.
     let wrong = json!({ "ids": ["wrong"], "embeddings": [[1.0]] });
     cluster.client().post(&record_path(&one, "add"), &wrong).expect(400);
     assert_eq!(pending(&cluster), [9; 6], "and a refused write");
@@ -108,7 +108,7 @@ fn pending_survives_a_restart_of_the_edge() {
     assert_eq!(pending(&cluster), [4; 6]);
     cluster.edge.kill();
     cluster.edge.restart();
-    // The primary's last progress may have been lost with the edge, which then repeats what it covered.
+    // The primary's last progress may have been lost with the edge. In that case the edge repeats what it covered.
     wait_for("the primary's repetition", CATCH_UP, || {
         (cluster.edge.status()["instances"][0]["pending_writes"] == 0).then_some(())
     });

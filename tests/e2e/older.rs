@@ -1,5 +1,5 @@
-//! A server that comes back with an older copy of its data folder, or with another server's, is noticed before it serves
-//! anything that it lost (rule R16).
+//! A server that comes back with an older copy of its data folder, or with another server's folder, is noticed before
+//! it serves anything that it lost (rule R16).
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ const HEALED: Duration = Duration::from_secs(120);
 const ON: &str = "  heal: { enabled: true, marker_interval: 1s }\n  read_wait: 1s\n  recovery_interval: 1s";
 const MARKER: &str = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker";
 
-/// What the server carries, if it has been marked.
+/// Returns the server's marker, if it has one.
 fn marker(server: &ChromaServer) -> Value {
     let answer = server.client().get(MARKER);
     if answer.status == 200 { answer.json()["metadata"].clone() } else { Value::Null }
 }
 
-/// Waits until the server's marker says that it has everything that was written so far.
+/// Waits until the server's marker covers everything that was written so far.
 fn await_marked(cluster: &Cluster, server: usize) {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let before = marker(&cluster.servers[server])["generation"].as_u64().unwrap_or_default();
@@ -53,7 +53,7 @@ fn comes_back_older(lost: usize) {
     cluster.servers[lost].restart();
     cluster.edge.wait_until_in_sync(CATCH_UP);
 
-    // As many records as before: no count tells the one from the other.
+    // As many records as before, so that no count shows the difference.
     update(&client, &changed, "a", "newer");
     client.post(&record_path(&changed, "delete"), &json!({ "ids": ["b"] })).expect(200);
     add(&client, &changed, "d").expect(201);
@@ -121,7 +121,8 @@ fn a_server_with_the_folder_of_another_serves_nothing() {
     cluster.assert_converged();
 }
 
-/// A server comes back with what was deleted since: nobody sees it, it is in nobody's way, and a later edge does not take it for new.
+/// A server comes back with collections that were deleted meanwhile: no client sees them, they block nothing, and a
+/// later edge does not mistake them for new ones.
 #[test]
 fn what_was_deleted_since_stays_deleted() {
     let mut cluster = Cluster::with(2, |edge| edge.config(ON));
@@ -153,7 +154,7 @@ fn what_was_deleted_since_stays_deleted() {
     cluster.edge.kill();
     cluster.edge.restart();
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // A copy was made there: what was hidden is gone by now, too.
+    // A copy was made on it, so hidden collections are gone by now, too.
     cluster.assert_converged();
     let listed = client.get(&format!("{DEFAULT}/collections")).expect(200).json();
     let names: Vec<&str> = listed.as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
@@ -165,7 +166,8 @@ fn what_was_deleted_since_stays_deleted() {
     cluster.edge.wait_until_in_sync(CATCH_UP);
 }
 
-/// Deleted under its new name while a server holds it under its old one: it is gone there, too, and no later look takes it for new.
+/// Deleted under its new name while a server holds it under its old one: it is deleted on that server, too, and no
+/// later inspection mistakes it for a new one.
 #[test]
 fn what_was_renamed_and_then_deleted_stays_deleted() {
     let slowly = ON.replace("enabled: true", "enabled: true, rate: 1");

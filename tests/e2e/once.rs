@@ -12,7 +12,7 @@ use testkit::http::{Answer, Client, DEFAULT, record_path};
 const NAMES: [&str; 3] = ["Transaction-ID", "X-Transaction-ID", "Idempotency-Key"];
 const REPLAYED: &str = "idempotent-replayed";
 
-/// The same answer to the same request, declared to be a repetition.
+/// Checks that the same request gets the same answer, declared as a repetition.
 #[track_caller]
 fn assert_replay(first: &Answer, again: &Answer) {
     assert_eq!((again.status, &again.body), (first.status, &first.body), "{again}");
@@ -112,8 +112,8 @@ fn another_request_with_the_same_id_is_refused() {
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
 
-/// A 503, and the transaction's page, tell a client the edge's id of a write that it named itself: either name is the
-/// write's.
+/// A 503 and the transaction's page show the edge's id of a write that its client named itself. Either id identifies
+/// the write.
 #[test]
 fn the_edges_id_of_a_write_names_it_beside_its_clients() {
     let mut cluster = Cluster::two();
@@ -185,7 +185,7 @@ fn every_write_is_told_its_id() {
     assert!(given.iter().all(|id| kept.iter().any(|one| one.transaction_id == *id)), "{given:?}");
 }
 
-/// All at once; the answers.
+/// Makes all calls at once, and returns the answers.
 fn together(clients: usize, call: impl Fn() -> Answer + Sync) -> Vec<Answer> {
     let gate = std::sync::Barrier::new(clients);
     std::thread::scope(|scope| {
@@ -216,7 +216,7 @@ fn duplicates_at_once_execute_once() {
     }
     let before = journaled(&cluster.edge);
     let client = cluster.client().with_header("Idempotency-Key", "once").with_timeout(Duration::from_secs(30));
-    // Executed twice, it would delete two more.
+    // A second execution would delete two more.
     let body = json!({ "where_document": { "$contains": "document" }, "where": { "x": { "$ne": 1 } }, "limit": 2 });
     let answers = together(12, || client.post(&record_path(&collection, "delete"), &body));
     assert_one_execution(&cluster.client(), &collection, &answers);
@@ -224,7 +224,7 @@ fn duplicates_at_once_execute_once() {
     cluster.assert_converged();
 }
 
-/// A header that a gateway sets to one value for everything: refused, named in the log, and left out by the configuration.
+/// A header that a gateway sets to one value for everything: refused, named in the log, and ignored if configured.
 #[test]
 fn a_constant_header_is_named_and_can_be_left_out() {
     let write = |cluster: &Cluster, number: usize| {
@@ -248,7 +248,7 @@ fn a_constant_header_is_named_and_can_be_left_out() {
     assert_eq!(ids(&only.client(), "things").len(), 9);
 }
 
-/// Gateways set headers that they have no value for: an empty id is none.
+/// Gateways set headers for which they have no value: an empty id counts as none.
 #[test]
 fn an_empty_id_counts_as_none() {
     let cluster = Cluster::two();

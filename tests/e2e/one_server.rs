@@ -1,5 +1,5 @@
-//! One server is a valid beginning: it serves and says that nothing is kept twice; a second one is built while clients
-//! write; one that was taken out of the configuration and comes back is made equal.
+//! One server is a valid beginning: it serves, and the edge reports that nothing is stored twice. A second server is
+//! filled while clients write. A server that was removed from the configuration and comes back is made equal.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use testkit::{ChromaServer, Edge};
 
 const HEALED: Duration = Duration::from_secs(120);
 const ON: &str = "  heal: { enabled: true }\n  recovery_interval: 1s";
-/// What both servers of the last tests are called.
+/// The names of the two servers in the last tests.
 const BOTH: [&str; 2] = ["primary", "replica"];
 
 fn health(client: &Client) -> Value {
     client.get("/health").expect(200).json()
 }
 
-/// Stops the edge as an operator does, and starts it with the first so many of the servers.
+/// Stops the edge as an operator does, and starts it with the first `count` servers.
 fn reconfigure(cluster: &mut Cluster, count: usize) {
     let named: Vec<(&str, &ChromaServer)> = BOTH.into_iter().zip(&cluster.servers).take(count).collect();
     cluster.edge.set_instances(&named);
@@ -43,7 +43,7 @@ fn await_two_copies(edge: &Edge) {
     assert_eq!(health(&edge.client())["redundancy"], "complete");
 }
 
-/// The two servers hold the same, and so does what clients see.
+/// Checks that both servers hold what clients see.
 #[track_caller]
 fn assert_both_equal(cluster: &Cluster) -> Content {
     let shown = Content::of(&cluster.client(), TENANT);
@@ -137,7 +137,7 @@ fn the_second_server_is_built_while_clients_write() {
         (bulk["instances"][1]["in_step"] == true).then_some(())
     });
     load.await_more(60, CATCH_UP);
-    // A connection that is kept open can be lost with the process that is stopped; the write is done, or not, once.
+    // A kept connection can be lost with the process that is stopped. The write is executed once, or not at all.
     let mut errors = errors(&load.finish());
     errors.retain(|error| !error.contains("-> unknown: "));
     assert_eq!(errors, Vec::<String>::new());
@@ -148,7 +148,7 @@ fn the_second_server_is_built_while_clients_write() {
     add(&client, &create(&client, "new"), "one").expect(201);
 }
 
-/// What happens while the second server is not configured: records, and collections made, changed and deleted.
+/// Makes changes while the second server is not configured: records, and collections created, changed and deleted.
 fn change_everything(cluster: &Cluster, kept: &str, changed: &str) {
     let client = cluster.client();
     add(&client, kept, "meanwhile").expect(201);
@@ -175,7 +175,7 @@ fn a_server_that_was_taken_out_and_comes_back_gets_what_it_missed() {
     assert_both_equal(&cluster);
 }
 
-/// Restarts the edge with the first server alone until nothing is left of the journal's catalog lane: retention begins with a
+/// Restarts the edge with only the first server until the journal's catalog lane is empty: retention begins with a
 /// round.
 fn await_trimmed(cluster: &mut Cluster) {
     wait_for("a journal without what is old", CATCH_UP, || {
@@ -208,7 +208,7 @@ fn the_second_server_is_built_when_the_journals_beginning_is_gone() {
     reconfigure(&mut cluster, 2);
     await_two_copies(&cluster.edge);
     assert_both_equal(&cluster);
-    // It goes on together.
+    // Both go on together.
     add(&client, &things, "after").expect(201);
     add(&client, &cluster.create("new"), "one").expect(201);
     client.call("DELETE", &format!("{DEFAULT}/collections/odd"), &json!(null)).expect(200);

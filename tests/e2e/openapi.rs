@@ -1,5 +1,5 @@
-//! `/openapi.json` is true to the pages: each operation that it describes is called, and what comes back has a status that is
-//! described and exactly the fields that are. (That each page is described, a test beside the description says.)
+//! `/openapi.json` matches the pages: each described operation is called, and each answer has a described status and
+//! exactly the described fields. (A test beside the description checks that each page is described.)
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use testkit::cluster::{CATCH_UP, Cluster, add};
 use testkit::http::{Client, DEFAULT};
 
-/// What a value breaks of its schema.
+/// Adds the ways in which a value violates its schema.
 fn faults(document: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let name = reference.trim_start_matches("#/components/schemas/");
@@ -72,10 +72,10 @@ fn a_value_that_is_not_as_described_is_found() {
     assert_eq!(wrong.map(count), [1, 1, 1, 1, 1]);
 }
 
-/// A call: the method, the template of its path, the path, the body, the status that it must get.
+/// A call: the method, the template of its path, the path, the body, and the expected status.
 type Call = (&'static str, &'static str, String, Value, u16);
 
-/// Pages that are read as they are.
+/// Pages that are read with a plain GET.
 const READ: [&str; 26] = [
     "/health",
     "/health/live",
@@ -124,7 +124,7 @@ fn none() -> Value {
     Value::Null
 }
 
-/// At least one for each operation that is described.
+/// Returns at least one call for each described operation.
 fn calls(collection: &str, write: &str) -> Vec<Call> {
     let read = READ.iter().map(|template| at(template, "get", none(), 200));
     let pressed = BUTTONS.iter().map(|button| ("post", "", format!("/admin/{button}"), json!({}), 200));
@@ -284,7 +284,7 @@ fn every_operation_answers_as_it_is_described() {
         described.extend(item.as_object().expect("operations").keys().map(|method| (path.clone(), method.clone())));
     }
     assert_eq!(seen, described, "each operation is called");
-    // No path beside them is answered by a page.
+    // No page answers any other path.
     for path in ["/admin", "/admin/nothing", "/health/x", "/openapi"] {
         assert_eq!(client.get(path).status, 404, "{path}");
     }

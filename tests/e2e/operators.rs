@@ -1,5 +1,5 @@
-//! The pages that an earlier system's scripts and dashboards call: each number is compared with a count of the test's own,
-//! at rest and while an instance is away; an act does what it says and nothing else. On both stores.
+//! The pages that an earlier system's scripts and dashboards call. Each number is compared with the test's own count,
+//! at rest and while an instance is away. An action does what it says and nothing else. On both stores.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use testkit::postgres::Postgres;
 use testkit::shared::Shared;
 use testkit::{Relay, ops};
 
-/// Probes that come often enough to be waited for.
+/// Probes that are frequent enough to wait for.
 const QUICK: &str = "  health: { interval: 500ms, timeout: 300ms }\n  idempotency: { keep: 0s }";
 
 fn get(client: &Client, path: &str) -> Value {
@@ -25,12 +25,12 @@ fn press(client: &Client, path: &str) -> Value {
     answer
 }
 
-/// Requests of the edge to an instance, by the instance's own count; probes are none.
+/// Returns the number of the edge's requests to an instance, as counted by its relay. Probes do not count.
 fn asked(relay: &Relay) -> u64 {
     relay.seen().iter().filter(|seen| !seen.path.ends_with("/heartbeat")).count() as u64
 }
 
-/// Every place that says how many writes are to be replicated still.
+/// Checks every place that reports how many writes are still to be replicated.
 fn assert_pending(client: &Client, expected: u64) {
     let (health, status, wal) = (get(client, "/health"), get(client, "/status"), get(client, "/wal/status"));
     let shown = [
@@ -47,7 +47,7 @@ fn assert_pending(client: &Client, expected: u64) {
     assert_eq!(shown, [&json!(expected); 9], "{status} {wal}");
 }
 
-/// What replication is said to have done, on every page that says it.
+/// Checks the number of replicated writes on every page that reports it.
 fn assert_synced(client: &Client, expected: u64) {
     wait_for(&format!("{expected} replicated writes"), CATCH_UP, || {
         let (status, wal) = (get(client, "/status"), get(client, "/wal/status"));
@@ -65,7 +65,7 @@ fn assert_synced(client: &Client, expected: u64) {
     });
 }
 
-/// The requests to each instance, as it has counted them itself.
+/// Checks the number of requests to each instance against the relays' own counts.
 fn assert_requests(client: &Client, relays: &[Relay]) {
     let same = || {
         let before: Vec<u64> = relays.iter().map(asked).collect();
@@ -121,7 +121,7 @@ fn numbers_are_true(cluster: &mut Cluster, relays: &[Relay]) {
     assert_eq!((&completed["completed_count"], &completed["failed_count"]), (&json!(1), &json!(0)), "{completed}");
     let errors = get(&client, "/admin/wal_errors");
     assert_eq!((&errors["total_errors"], &errors["recent_errors"]), (&json!(0), &json!([])), "{errors}");
-    // Of the eleven writes, the clean-up has removed what both had.
+    // Of the eleven writes, the cleanup has removed those that both instances had.
     assert_eq!(get(&client, "/admin/wal_debug")["summary"]["total_recent_writes"], 5);
     press(&client, "/admin/reset_stats");
     assert_synced(&client, 0);
@@ -165,7 +165,7 @@ fn numbers_while_away(client: &Client, things: &str, half: &str, away: Instant) 
     assert_eq!(page["collection_mappings"][0], mappings["collection_mappings"][1]);
 }
 
-/// What may be asked for while an instance lacks writes, and must lose none of them.
+/// Performs the actions that are allowed while an instance lacks writes. None of those writes may be lost.
 fn acts_while_away(client: &Client) {
     let incomplete = client.post("/admin/complete_mappings", &Value::Null).expect(200).json();
     assert_eq!((&incomplete["total_processed"], &incomplete["failed_count"]), (&json!(1), &json!(1)), "{incomplete}");
@@ -235,7 +235,7 @@ fn an_override_holds_against_the_probes_and_ends_by_itself() {
         assert_eq!(held["instances"][1]["healthy"], false, "{held}");
         assert_eq!(held["instances"][1]["lag_transactions"], 1, "{held}");
         assert!(relays[1].seen_at("/add").is_empty(), "nothing is sent there");
-        // Nobody is left to serve: not by a slip.
+        // No instance would be left to serve: this must not happen by accident.
         let last = client.post("/admin/instances/primary/health", &json!({ "healthy": false })).expect(409).json();
         assert_eq!((&last["reason"], &last["success"]), (&json!("last_copy"), &json!(false)));
     }
@@ -289,14 +289,14 @@ fn a_mapping_is_verified_on_the_instances() {
     let known =
         create(json!({ "collection_name": "known", "primary_id": primary, "replica_id": replica })).expect(200).json();
     assert_eq!((&known["primary_id"], &known["replica_id"]), (&json!(primary), &json!(replica)), "{known}");
-    // What is missing stays as it is known.
+    // A missing id stays as it is known.
     let part = create(json!({ "collection_name": "known", "replica_id": replica })).expect(200).json();
     assert_eq!(part["primary_id"], primary);
     let swapped = create(json!({ "collection_name": "known", "primary_id": replica })).expect(409).json();
     assert_eq!((&swapped["reason"], &swapped["success"]), (&json!("not_verified"), &json!(false)));
     create(json!({ "collection_name": "nothing", "primary_id": primary })).expect(409);
     create(json!({ "collection_name": "known" })).expect(400);
-    // One that came to be behind the edge's back is taken into the catalog, once it is named.
+    // A collection that was created behind the edge's back is added to the catalog once it is named.
     let late = testkit::cluster::create(&cluster.servers[0].client(), "late");
     let adopted = create(json!({ "collection_name": "late", "primary_id": late })).expect(200).json();
     assert_eq!(adopted["primary_id"], late, "{adopted}");
@@ -335,7 +335,7 @@ fn a_random_load_is_counted_to_the_last_request() {
     let client = cluster.client();
     let things = cluster.create("things");
     let mut random = testkit::random::Random::new(testkit::random::seed());
-    // A request is counted once its answer is sent: the client may be faster.
+    // A request is counted after its answer is sent: the client may be faster.
     let before = wait_for("the requests so far to be counted", CATCH_UP, || {
         let stats = get(&client, "/status")["performance_stats"].clone();
         (stats["concurrent_requests_active"] == 0)

@@ -1,4 +1,4 @@
-//! Two real servers under supervisors, and the edge before them: for requests of which servers die.
+//! Two real servers under supervisors, and the edge before them, for requests that kill servers.
 
 use std::time::{Duration, Instant};
 
@@ -9,38 +9,38 @@ use testkit::http::Client;
 use testkit::place::wait_for;
 use testkit::{Builder, Edge, Relay, Supervised};
 
-/// A server is back after that.
+/// How long a dead server stays dead.
 const PAUSE: Duration = Duration::from_millis(400);
-/// Any request is answered definitely within that.
+/// Every request gets a definite answer within this time.
 pub const DEFINITE: Duration = Duration::from_secs(30);
-/// With this many terms Chroma's stack overflows.
+/// With this many terms, Chroma's stack overflows.
 pub const DEADLY: usize = 10_000;
 
-/// The relays in front of the servers kill them with whatever holds this.
+/// The relays in front of the servers kill them when a request contains this.
 pub const MARK: &str = "poisonous";
 
-/// An edge over two servers that are started again whenever they die.
+/// An edge over two servers that are restarted whenever they die.
 pub struct Pair {
     pub edge: Edge,
     pub servers: [Supervised; 2],
 }
 
 impl Pair {
-    /// Two supervised servers, and an edge that lets everything through.
+    /// Starts two supervised servers, and an edge that lets every request through.
     pub fn start() -> Pair {
         Self::configured(
             "  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }\n  heal: { enabled: true }",
         )
     }
 
-    /// As [`Pair::start`], with an edge that marks its servers at its start and then no more.
+    /// Does the same as [`Pair::start`], with an edge that marks its servers only at its start.
     pub fn with_rare_markers() -> Pair {
         Self::configured(
             "  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }\n  heal: { enabled: true, marker_interval: 1h }",
         )
     }
 
-    /// Two supervised servers, and an edge with these lines in its configuration.
+    /// Starts two supervised servers, and an edge with these lines in its configuration.
     pub fn configured(lines: &str) -> Pair {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let edge = servers.iter().fold(Edge::builder(), |edge, server| edge.instance_url(&server.url()));
@@ -49,12 +49,12 @@ impl Pair {
         Pair { edge, servers }
     }
 
-    /// As [`Pair::start`], with a relay in front of each server.
+    /// Does the same as [`Pair::start`], with a relay in front of each server.
     pub fn relayed() -> (Pair, Vec<Relay>) {
         Self::relayed_with(|edge| edge)
     }
 
-    /// As [`Pair::relayed`], with an edge configured like this, too.
+    /// Does the same as [`Pair::relayed`], with an edge that also has this configuration.
     pub fn relayed_with(configure: impl FnOnce(Builder) -> Builder) -> (Pair, Vec<Relay>) {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let relays: Vec<Relay> = servers.iter().map(|server| Relay::to(server.client())).collect();
@@ -64,7 +64,7 @@ impl Pair {
         (Pair { edge, servers }, relays)
     }
 
-    /// A collection with one record, on both: its id.
+    /// Creates a collection with one record on both servers, and returns its id.
     pub fn create_things(&self, client: &Client) -> String {
         let id = create(client, "things");
         add(client, &id, "first").expect(201);
@@ -72,27 +72,27 @@ impl Pair {
         id
     }
 
-    /// From now on whatever holds the mark kills.
+    /// From now on, every request with the mark kills.
     pub fn arm(&self, relays: &[Relay]) {
         for (server, relay) in self.servers.iter().zip(relays) {
             relay.deadly(MARK, server.killer());
         }
     }
 
-    /// How often each server has died.
+    /// Returns how often each server has died.
     pub fn deaths(&self) -> [u32; 2] {
         [0, 1].map(|at: usize| self.servers[at].deaths())
     }
 
-    /// What died is one server, at most so often.
+    /// Checks that only one server has died, at most this often.
     #[track_caller]
     pub fn assert_cheap(&self, most: u32) {
         let [one, two] = self.deaths();
         assert!(one.min(two) == 0 && one.max(two) <= most, "deaths: {one} and {two}, at most {most} of one allowed");
     }
 
-    /// Waits until neither server was asked anything for longer than what the edge does once a second takes to come again: its own
-    /// first looks at a server and at a new collection, too, are company for a read.
+    /// Waits until neither server gets a request for longer than the interval of the edge's own rounds, which run once
+    /// a second. The edge's first checks of a server or of a new collection would also be company for a read.
     pub fn wait_until_idle(&self) {
         let asked = || {
             let status = self.edge.status();
@@ -109,7 +109,7 @@ impl Pair {
         });
     }
 
-    /// Waits for both.
+    /// Waits until both servers are healthy.
     pub fn all_here(&self) {
         for name in ["primary", "replica"] {
             self.edge.wait_until_healthy(name, true, CATCH_UP);
@@ -117,10 +117,10 @@ impl Pair {
     }
 }
 
-/// Longer than between two rounds of the edge's own.
+/// Longer than the pause between two rounds of the edge's own.
 const IDLE: Duration = Duration::from_millis(1300);
 
-/// So many terms.
+/// Returns a condition with this many terms.
 pub fn condition(terms: usize) -> Value {
     let terms: Vec<Value> = (0..terms).map(|n| json!({ "source": format!("s{n}") })).collect();
     json!({ "$or": terms })

@@ -1,4 +1,4 @@
-//! Switchover and drain: planned, under load, and nobody notices.
+//! Switchover and drain: planned, under load, and unnoticed by clients.
 
 use std::time::{Duration, Instant};
 
@@ -30,18 +30,18 @@ fn await_drained(client: &Client, name: &str) {
     wait_for("drained", CATCH_UP, || (drain_of(client, name)["state"] == "drained").then_some(()));
 }
 
-/// So many writers, in so many collections that each is written to by several.
+/// Returns a load with several writers per collection.
 fn writers() -> Plan {
     Plan { workers: 8, names: vec!["alpha", "beta", "gamma"], ..Plan::records() }
 }
 
-/// The text that each record of the load carries, in the order in which a server got them, from this moment on.
+/// Returns the bodies of the load's writes since this moment, in the order in which a server got them.
 fn writes_since(relay: &Relay, since: Instant) -> Vec<Vec<u8>> {
     let is_write = |path: &str| ["/add", "/upsert", "/update", "/delete"].iter().any(|verb| path.ends_with(verb));
     relay.seen().into_iter().filter(|seen| seen.at > since && is_write(&seen.path)).map(|seen| seen.body).collect()
 }
 
-/// Of the writes in both, how many the first relay got before the second.
+/// Returns how many of the writes that both relays saw reached each relay first.
 fn first_on(ours: &Relay, theirs: &Relay, since: Instant) -> [usize; 2] {
     let marked = |relay: &Relay| {
         let seen = relay.seen().into_iter().filter(|seen| seen.at > since && seen.path.ends_with("/add"));
@@ -75,7 +75,7 @@ fn a_switchover_under_eight_writers_is_noticed_by_nobody() {
     assert!(acknowledged(&events).count() > 250);
     assert!(longest_wait(&events) < Duration::from_secs(5), "{:?}", longest_wait(&events));
     cluster.assert_converged();
-    // And it takes effect: single writes go to the new one first.
+    // It takes effect: single writes go to the new primary first.
     let things = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     client.post(SWITCHOVER, &json!({ "to": "replica" })).expect(200);
@@ -84,7 +84,7 @@ fn a_switchover_under_eight_writers_is_noticed_by_nobody() {
         add(&client, &things, &format!("one-{number}")).expect(201);
     }
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    // Some of them may be replicated together, as one request.
+    // Some may be replicated together, as one request.
     let [first, later] = first_on(&relays[1], &relays[0], since);
     assert!(first >= 8 && later == 0, "{first} on the new primary first, {later} on the old one");
     cluster.assert_converged();
@@ -134,11 +134,11 @@ fn a_target_that_is_away_or_behind_is_refused() {
     cluster.assert_converged();
 }
 
-/// The paths on which a client's read would reach the server.
+/// Returns the paths of clients' reads that reached the server.
 fn reads_since(relay: &Relay, since: Instant) -> Vec<String> {
     let is_read = |path: &str| ["/get", "/query", "/count"].iter().any(|verb| path.ends_with(verb));
     let seen = relay.seen().into_iter().filter(|seen| seen.at > since && is_read(seen.endpoint()));
-    // Chroma is asked for a collection before its first write after a return (decision 0007), with a limit.
+    // The edge reads from a collection before its first write after a return (decision 0007), with a limit.
     seen.filter(|seen| !String::from_utf8_lossy(&seen.body).contains("\"limit\":1")).map(|seen| seen.path).collect()
 }
 
@@ -183,7 +183,7 @@ fn keep_in_sync_and_away_from_clients(drained: usize) {
     assert_eq!((log.matches("drain begins").count(), log.matches("drain ends").count()), (1, 1));
 }
 
-/// The one that is not drained hangs in every write, while its probes stay green.
+/// The server that is not drained hangs in every write, while its probes stay green.
 #[test]
 fn clients_are_served_by_the_drained_one_while_the_other_hangs() {
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  attempt_timeout: 2s\n  settle_time: 1s"));
@@ -252,7 +252,7 @@ fn a_stopped_server_may_be_killed_and_catches_up_when_it_is_used_again() {
     cluster.assert_converged();
 }
 
-/// What is found out meanwhile by asking is given to it afterwards.
+/// What is found out by asking in the meantime is created on the stopped server afterwards.
 #[test]
 fn nothing_is_created_on_a_stopped_server_before_it_is_used_again() {
     let (cluster, relays) = Cluster::relayed(|edge| edge);
@@ -266,7 +266,7 @@ fn nothing_is_created_on_a_stopped_server_before_it_is_used_again() {
         seen.map(|seen| format!("{} {}", seen.method, seen.path)).collect::<Vec<_>>()
     };
     let direct = cluster.servers[0].client();
-    // One after another, so that what the first one leads to has been done when the last one is known.
+    // One after another, so that the follow-up of the first is done when the last is known.
     for tenant in ["acme", "globex", "initech", "umbrella"] {
         direct.post("/api/v2/tenants", &json!({ "name": tenant })).expect(200);
         direct.post(&format!("/api/v2/tenants/{tenant}/databases"), &json!({ "name": "docs" })).expect(200);

@@ -1,5 +1,5 @@
-//! A PostgreSQL journal that is away, in every way there is: writes are refused in time and without effect, reads go
-//! on, nothing reaches an instance, and all goes on by itself when it is back (promises G1 and G7).
+//! A PostgreSQL journal that is away, in every possible way: writes are refused quickly and without effect, reads go
+//! on, nothing reaches an instance, and everything goes on by itself when it is back (promises G1 and G7).
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use testkit::place::wait_for;
 use testkit::postgres::Postgres;
 use testkit::shared::{JOURNAL_TIMEOUT, Shared};
 
-/// Beyond the time limit: for the machine, which is busy.
+/// Added to the time limit, because the machine is busy.
 const SLACK: Duration = Duration::from_millis(1500);
 const RETURN: Duration = Duration::from_secs(20);
 
@@ -20,16 +20,16 @@ const RETURN: Duration = Duration::from_secs(20);
 struct Away {
     shared: Shared,
     collection: String,
-    /// Of writes that are true, or may be.
+    /// The ids of writes that exist, or may exist.
     known: Vec<String>,
     doubtful: Vec<String>,
 }
 
-/// What a write was answered while the journal was away.
+/// The answer to a write while the journal was away.
 #[derive(Debug, PartialEq, Eq)]
 enum Answered {
     Refused,
-    /// Its commit was under way: what became of it is found out later.
+    /// Its commit was under way: its outcome is found out later.
     Unknown,
 }
 
@@ -64,7 +64,7 @@ impl Away {
         self.shared.relays.iter().map(writes).sum()
     }
 
-    /// While the journal is away. Only the first write may have been under way when it went.
+    /// Checks refusals while the journal is away. Only the first write may have been under way when it went away.
     #[track_caller]
     fn assert_away(&mut self, how: &str) {
         let (before, client) = (self.sent(), self.shared.cluster.client());
@@ -90,7 +90,7 @@ impl Away {
         assert_eq!(self.sent(), before, "{how}: no byte of a write that is not durable");
     }
 
-    /// Without a restart or anything else: writes are taken again.
+    /// Waits until writes are accepted again, without a restart or any other action.
     #[track_caller]
     fn is_back(&mut self, id: &str) {
         let (client, begun) = (self.shared.cluster.client(), Instant::now());
@@ -99,7 +99,7 @@ impl Away {
             if answer.status == 201 {
                 break;
             }
-            // Its lease may have run out: then it is finished later, by itself.
+            // Its lease may have expired. In that case the write is finished later, by itself.
             let pending = answer.text().contains("\"recovery\"");
             assert!(!pending && begun.elapsed() < RETURN, "after {:?}: {answer}", begun.elapsed());
             answered(&answer);
@@ -108,7 +108,8 @@ impl Away {
         self.shared.cluster.edge.wait_until_in_sync(CATCH_UP);
     }
 
-    /// Everything that is known, and of what was in doubt what the journal has; the same everywhere.
+    /// Checks that everything known exists, and of what was in doubt exactly what the journal has, with the same result
+    /// everywhere.
     #[track_caller]
     fn assert_nothing_came_later(self) {
         let content = self.shared.assert_converged();
@@ -123,7 +124,8 @@ impl Away {
     }
 }
 
-/// Pages that only read the journal say that they cannot, and nothing about a write; a cleanup, that it has removed nothing.
+/// Checks that pages that read the journal report that they cannot, without saying anything about a write, and that a
+/// cleanup reports that it has removed nothing.
 fn pages_say_so(client: &Client) {
     let assert_said = |answer: Answer, said: &str| {
         let refused = answer.expect(503).json();
@@ -178,10 +180,10 @@ fn read_only() {
         away.shared.postgres.sql("SELECT pg_reload_conf()");
     };
     read_only(&away, "on");
-    // Found by the next renewal of the lease, at the latest.
+    // The next renewal of the lease finds it, at the latest.
     wait_for("word of it", RETURN, || away.shared.cluster.edge.log().contains("read-only").then_some(()));
     away.assert_away("read-only");
-    // Nor by a new connection.
+    // A new connection changes nothing.
     away.shared.link.cut();
     away.assert_away("reconnected");
     read_only(&away, "off");
@@ -189,9 +191,9 @@ fn read_only() {
     away.assert_nothing_came_later();
 }
 
-/// As many connections as the server has; they end when they are dropped.
+/// As many connections as the server has. They end when they are dropped.
 struct Crowd {
-    /// Their end.
+    /// Dropping it ends them.
     _runtime: tokio::runtime::Runtime,
     _clients: Vec<tokio_postgres::Client>,
 }
@@ -219,7 +221,7 @@ fn out_of_connections() {
     let mut away = Away::on(Postgres::fresh());
     away.shared.link.refuse(true);
     away.shared.link.cut();
-    // The edge's own must have ended before there is no other.
+    // The edge's own connections must end before the others take all of them.
     wait_for("the end of the edge's connections", RETURN, || {
         let others =
             away.shared.postgres.sql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'chroma-edge'");

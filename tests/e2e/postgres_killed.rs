@@ -1,5 +1,5 @@
-//! A PostgreSQL journal under load while the database, the edge, or a connection amid a COMMIT is killed: every answer
-//! stays true, nothing happens twice, and all instances hold what the journal says.
+//! A PostgreSQL journal under load while the database, the edge, or a connection in the middle of a COMMIT is killed:
+//! every answer stays true, nothing happens twice, and all instances hold what the journal produces.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,11 +16,11 @@ use testkit::shared::Shared;
 use testkit::workload::{Plan, Workload, acknowledged, summary};
 
 const PROGRESS: Duration = Duration::from_secs(30);
-/// How often connections are cut amid their commits, at least and at most.
+/// The least and most rounds of cutting connections during commits.
 const LEAST_ROUNDS: usize = 8;
 const MOST_ROUNDS: usize = 200;
 
-/// Waits until a write is taken.
+/// Waits until a write is accepted.
 fn await_write(shared: &Shared, collection: &str, id: &str) {
     wait_for("a write that is taken", PROGRESS, || {
         let answer = shared.cluster.client().try_call("POST", &record_path(collection, "add"), &record(id));
@@ -66,7 +66,7 @@ fn the_edge_killed() {
     assert!(acknowledged(&events).count() > 100, "{}", summary(&events));
 }
 
-/// Writes with ids of their own and their answers, until `stop`.
+/// Sends writes with ids of their own until `stop`, and collects their answers.
 fn keyed_adds(
     shared: &Shared,
     collection: &str,
@@ -84,8 +84,8 @@ fn keyed_adds(
     }
 }
 
-/// Cuts the connection at COMMITs, before and after the server hears of them: single ones, and two in a row, of which
-/// the second is of the question what became of the first. Many commits carry progress marks alone, so this goes on
+/// Cuts the connection at COMMITs, before and after the server receives them: single ones, and two in a row, of which
+/// the second belongs to the query about the outcome of the first. Many commits carry only progress, so this goes on
 /// until clients have seen both outcomes.
 fn cut_commits(shared: &Shared, told: &Mutex<Vec<(String, Answer)>>) {
     use AtCommit::{CutAfter, CutBefore};
@@ -136,7 +136,7 @@ fn connections_cut_amid_their_commits() {
             _ => panic!("{answer}"),
         }
         if answer.status == 503 {
-            // The same id again: executed now, or answered as it was.
+            // The same id again: executed now, or answered as before.
             let client = shared.cluster.client().with_header("Transaction-ID", id);
             add(&client, &collection, id).expect(201);
         }
@@ -167,7 +167,7 @@ fn a_journal_put_back_in_time_stops_the_edge() {
     shared.cluster.edge.relaunch();
     assert_eq!(shared.cluster.edge.wait_for_exit(PROGRESS).code(), Some(1));
     assert!(said(shared.cluster.edge.log()) > before, "{}", shared.cluster.edge.log());
-    // Somebody has looked.
+    // An operator has looked at it.
     shared.postgres.sql("UPDATE chroma_edge.journal SET halted = NULL");
     shared.cluster.edge.restart();
     shared.await_active();

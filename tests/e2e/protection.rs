@@ -1,4 +1,4 @@
-//! What clients may not do, and how the refusal says that an operator can allow it.
+//! What clients may not do, and how the refusal explains that an operator can allow it.
 
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ fn what_is_protected_is_deleted_on_purpose_by_name_alone() {
     delete(&client, &path("free")).expect(200);
 }
 
-/// A new journal knows the default database, and nothing of what servers hold there that it has not seen.
+/// A new journal contains the default database, but nothing that servers hold there and the edge has not seen.
 #[test]
 fn before_any_server_was_seen_nothing_is_deleted_blindly() {
     let mut servers = [ChromaServer::fresh(), ChromaServer::fresh()];
@@ -104,7 +104,7 @@ fn before_any_server_was_seen_nothing_is_deleted_blindly() {
     }
 }
 
-/// The edge has never heard of the tenant: what its database holds must be known before it goes.
+/// The edge does not know the tenant: it must know what the database holds before deleting it.
 #[test]
 fn a_database_that_the_edge_does_not_know_is_not_deleted_unseen() {
     let cluster = Cluster::two();
@@ -115,7 +115,7 @@ fn a_database_that_the_edge_does_not_know_is_not_deleted_unseen() {
         client.post(&format!("{tenant}/databases"), &json!({ "name": "library" })).expect(200);
         client.post(&format!("{database}/collections"), &json!({ "name": "global" })).expect(200);
     }
-    // Until the edge knows what is there, it says 404 or 503.
+    // Until the edge knows the content, it answers 404 or 503.
     testkit::place::wait_for("a refusal that knows why", testkit::cluster::CATCH_UP, || {
         let answer = cluster.client().call("DELETE", database, &Value::Null);
         assert!(matches!(answer.status, 403 | 404 | 503), "{answer}");
@@ -127,7 +127,7 @@ fn a_database_that_the_edge_does_not_know_is_not_deleted_unseen() {
     cluster.client().call("DELETE", &format!("{tenant}/databases/nothing"), &Value::Null).expect(404);
 }
 
-/// Has a write journaled that the servers do not get until this is done.
+/// Journals a write that the servers do not get until `meanwhile` is done.
 fn while_held<T: Send>(
     cluster: &Cluster,
     (hold, release): (impl FnOnce(), impl FnOnce()),
@@ -145,7 +145,7 @@ fn while_held<T: Send>(
     })
 }
 
-/// What is journaled and not executed yet comes first in the order: it is protected as if it were there.
+/// An entry that is journaled but not executed comes first in the order: its effect is already protected.
 #[test]
 fn what_is_about_to_be_created_or_renamed_is_protected_already() {
     let (cluster, relays) = Cluster::relayed(|edge| edge);

@@ -1,5 +1,5 @@
-//! Requests of which real servers die (rule R13): one of them costs at most one server its life, twice at most, and
-//! nobody else notices.
+//! Requests that kill real servers (rule R13): each kills at most one server, at most twice, and no other client
+//! notices.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use testkit::{Relay, Supervised};
 use crate::bystanders::Bystanders;
 use crate::pair::{DEADLY, DEFINITE, MARK, Pair, condition};
 
-/// Sends it again and again, as an impatient application does, until it is told that this has no use.
+/// Repeats a request, as an impatient application does, until it is told that this is useless.
 #[track_caller]
 fn insist(client: &Client, path: &str, body: &Value) -> Answer {
     let deadline = Instant::now() + DEFINITE;
@@ -61,7 +61,7 @@ fn a_read_of_which_a_server_dies_is_not_sent_to_the_other() {
         let after = pair.deaths();
         let died = [after[0] - before[0], after[1] - before[1]];
         assert!(died.iter().min() == Some(&0) && died.iter().max() <= Some(&2), "{verb}: {died:?}");
-        // The collection itself goes on, and so do such reads of an ordinary size.
+        // The collection itself goes on, and so do ordinary-sized reads of this kind.
         add(&client, &id, "second").expect(201);
         client.post(&record_path(&id, verb), &small(&body)).expect(200);
         bystanders.finish();
@@ -72,7 +72,7 @@ fn a_read_of_which_a_server_dies_is_not_sent_to_the_other() {
     pair.edge.wait_until_in_sync(CATCH_UP);
 }
 
-/// The same read with a condition of one term.
+/// Returns the same read with a condition of one term.
 fn small(body: &Value) -> Value {
     let mut small = body.clone();
     for field in ["where", "where_document"] {
@@ -85,7 +85,7 @@ fn small(body: &Value) -> Value {
 
 #[test]
 fn a_read_that_was_alone_costs_one_death_and_an_operator_lifts_its_class() {
-    // Nothing of the edge's own may be under way beside it.
+    // No request of the edge's own may be concurrent with it.
     let pair = Pair::with_rare_markers();
     let client = pair.edge.client();
     let id = pair.create_things(&client);
@@ -96,7 +96,7 @@ fn a_read_that_was_alone_costs_one_death_and_an_operator_lifts_its_class() {
     assert_eq!((answer.status, answer.text().contains("instance_lost")), (502, true), "{answer}");
     insist(&client, &path, deadly);
     pair.assert_cheap(1);
-    // Large, and harmless: refused all the same, until the class is lifted.
+    // Large but harmless: refused until the class is lifted.
     let large = json!({ "where": condition(500) });
     client.post(&path, &large).expect(503);
     let listed = client.get("/admin/quarantine").expect(200).json();
@@ -112,7 +112,7 @@ fn a_read_that_was_alone_costs_one_death_and_an_operator_lifts_its_class() {
     pair.assert_cheap(1);
 }
 
-/// A large read that has nothing to do with a death is tried again alone, and allowed again.
+/// A large read that did not cause a death is tried again alone, and allowed again.
 #[test]
 fn a_read_that_was_in_company_and_is_innocent_is_allowed_again() {
     let pair = Pair::start();
@@ -173,7 +173,7 @@ fn what_is_vouched_for_is_repeated_elsewhere_at_once() {
     assert!(count > 50, "{count} rounds");
 }
 
-/// It fails over at once, and meets a second death there; then it is no longer vouched for.
+/// It fails over at once, and kills the second server too. From then on it is no longer vouched for.
 #[test]
 fn a_read_that_kills_although_it_is_vouched_for_is_given_up_after_two_deaths() {
     let (pair, relays) = Pair::relayed();

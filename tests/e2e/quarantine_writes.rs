@@ -1,5 +1,5 @@
-//! Writes of which real servers die (rule R13): one of them costs at most one server its life, twice at most, its lane
-//! goes on, and an operator decides what becomes of it.
+//! Writes that kill real servers (rule R13): each kills at most one server, at most twice, its lane goes on, and an
+//! operator decides what becomes of it.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use testkit::{Relay, Supervised};
 use crate::bystanders::Bystanders;
 use crate::pair::{DEADLY, DEFINITE, MARK, Pair, condition};
 
-/// Method, path, body: a real server dies of each of them.
+/// Method, path, body: each kills a real server.
 fn deadly_deletes(id: &str) -> Vec<(&'static str, String, Value)> {
     let path = record_path(id, "delete");
     let documents: Vec<Value> = (0..DEADLY).map(|n| json!({ "$contains": format!("d{n}") })).collect();
@@ -26,7 +26,7 @@ fn deadly_deletes(id: &str) -> Vec<(&'static str, String, Value)> {
     ]
 }
 
-/// Writes that are not vouched for and hold the mark.
+/// Returns writes that are not vouched for and contain the mark.
 fn marked_writes(id: &str, n: usize) -> Vec<(&'static str, String, Value)> {
     let ids: Vec<String> = (0..1200).map(|n| format!("{MARK}{n}")).collect();
     let vectors = vec![[1, 2, 3]; ids.len()];
@@ -41,12 +41,12 @@ fn marked_writes(id: &str, n: usize) -> Vec<(&'static str, String, Value)> {
     ]
 }
 
-/// A definite answer: rejected and quarantined, or refused before the journal.
+/// Returns whether the answer is definite: rejected and quarantined, or refused before the journal.
 fn is_definite(answer: &Answer) -> bool {
     answer.text().contains("\"quarantine\"") && answer.header("retry-after").is_none()
 }
 
-/// Sends a deadly write as an application with three retries does, and asks what must hold.
+/// Sends a deadly write as an application with three retries does, and checks what must hold.
 #[track_caller]
 fn survive(
     pair: &Pair,
@@ -81,7 +81,7 @@ fn survive(
     println!("{method} {path}: deaths {died:?}, definite after {:?}: {}", started.elapsed(), answers[0].text());
 }
 
-/// The copies that were lost are made anew by themselves; then everything that was quarantined is allowed again.
+/// Waits until lost copies are made anew, then discards every quarantined write and read.
 fn heals(pair: &Pair, client: &Client) {
     pair.edge.wait_until_in_sync(CATCH_UP);
     let listed = client.get("/admin/quarantine").expect(200).json();
@@ -107,7 +107,7 @@ fn a_delete_of_which_a_server_dies_costs_one_server_and_the_lane_goes_on() {
         collections.push(id);
         heals(&pair, &client);
     }
-    // Once more, and then everything is restarted: it is refused all the same, and nobody dies again.
+    // Once more, followed by a restart of everything: the write is still refused, and no server dies again.
     let id = &collections[0];
     let delete = &deadly_deletes(id)[0];
     survive(&pair, &client, delete, id, [0, 2]);
@@ -142,7 +142,8 @@ fn a_write_that_kills_and_is_not_vouched_for_costs_one_server() {
     }
 }
 
-/// It fails over at once: one death here, and on the other server a second attempt, alone, tells it from a double kill.
+/// It fails over at once: one death on the first server. On the other one, a second attempt, alone, tells it from a
+/// double kill.
 #[test]
 fn a_write_that_kills_although_it_is_vouched_for_costs_a_server_two_deaths_at_most() {
     let (pair, relays) = Pair::relayed();
@@ -180,7 +181,7 @@ fn an_operator_sends_a_quarantined_write_again() {
     client.post(&page, &json!({ "action": "lift" })).expect(404);
 }
 
-/// It was allowed when it came: what it renames has been protected since.
+/// It was allowed when it arrived, but the collection that it renames has been protected since.
 #[test]
 fn a_quarantined_write_that_is_sent_again_is_judged_anew() {
     let (pair, relays) = Pair::relayed();
@@ -207,13 +208,13 @@ fn a_quarantined_write_that_is_sent_again_is_judged_anew() {
     client.get(&format!("{DEFAULT}/collections/renamed")).expect(200);
 }
 
-/// How many quarantined writes there are.
+/// Returns the number of quarantined writes.
 #[track_caller]
 fn quarantined(client: &Client) -> usize {
     client.get("/admin/quarantine").expect(200).json()["writes"].as_array().map_or(0, Vec::len)
 }
 
-/// Sends a write again while another one is about to become durable: what is judged first cannot know of that.
+/// Sends a write again while another one is about to become durable, so that a check at the start cannot see that one.
 #[track_caller]
 fn behind(
     link: &CommitLink,
@@ -235,7 +236,7 @@ fn behind(
     })
 }
 
-/// It is given up by an operator's word alone: not by a refusal, nor by another operator who was faster.
+/// Only an operator's decision gives it up: not a refusal, and not another operator who was faster.
 #[test]
 fn a_quarantined_write_that_is_refused_at_its_place_stays_quarantined() {
     let postgres = Postgres::fresh();

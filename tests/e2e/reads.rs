@@ -1,4 +1,4 @@
-//! Reads: never older than what was acknowledged, spread over the instances, and not disturbed by their deaths.
+//! Reads: never older than what was acknowledged, spread over the instances, and not disturbed by an instance's death.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn a_pinned_read_is_served_there() {
     assert!((400..500).contains(&answer.status), "{answer}");
 }
 
-/// HEAD of these paths, then GET, on one connection.
+/// Sends a HEAD of each path, followed by a GET, on one connection.
 fn heads(client: &Client, paths: &[String]) -> Vec<(u16, Option<String>)> {
     let mut connection = client.connect().expect("a connection");
     let mut seen = Vec::new();
@@ -69,7 +69,7 @@ fn heads(client: &Client, paths: &[String]) -> Vec<(u16, Option<String>)> {
         connection.send(&request).expect("sent");
         let answer = connection.read_header().expect("a header");
         seen.push((answer.status, answer.header("content-type").map(str::to_owned)));
-        // A body after the header would be taken for the next answer.
+        // A body after the header would be mistaken for the next answer.
         let answer = connection.request("GET", "/api/v2/version", &[], b"").expect("an answer");
         assert_eq!(answer.expect(200).json(), json!("1.0.0"), "after HEAD {path}");
     }
@@ -138,7 +138,8 @@ fn no_reads_for_the_replica() {
     assert_eq!(share_of_replica("0"), 0);
 }
 
-/// A cluster whose replica is reachable and behind: in doubt when it came back, it is sent nothing for the settle time.
+/// Starts a cluster whose replica is reachable but behind: in doubt on its return, it is sent nothing for the settle
+/// time.
 fn with_the_replica_behind(configuration: &str) -> (Cluster, String) {
     let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 6s\n  read_wait: 1s").config(configuration));
     let collection = cluster.create("things");
@@ -146,7 +147,7 @@ fn with_the_replica_behind(configuration: &str) -> (Cluster, String) {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let lock = cluster.replica().hold_writes();
     add(&cluster.client(), &collection, "new").expect(201);
-    // Again and again: a read may be under way for a moment.
+    // Several times in a row: a read may be under way for a moment.
     let mut in_a_row = 0;
     wait_for("the write under way to the replica", CATCH_UP, || {
         let status = cluster.edge.status();
@@ -217,7 +218,7 @@ fn reads_of_every_size_survive_a_kill() {
         cluster.client().post(&record_path(&collection, "add"), &record("one")).expect(201);
         cluster.edge.wait_until_in_sync(CATCH_UP);
         cluster.servers[victim].kill();
-        // No probe has noticed yet: the first of these meet a refused connection.
+        // No probe has noticed the death: the first reads meet a refused connection.
         for size in [0, 60_000, 70_000, 3_000_000] {
             for _ in 0..5 {
                 let query =
@@ -277,7 +278,8 @@ fn any_instance_may_serve_where_the_configuration_says_so() {
     assert_eq!(cluster.assert_converged().record_count(), 2);
 }
 
-/// The one fresh instance fails reads, and the other is a moment behind: a read waits for it instead of failing at once.
+/// The only fresh instance fails reads, and the other is a moment behind: a read waits for it instead of failing at
+/// once.
 #[test]
 fn a_read_that_fails_on_the_one_fresh_instance_waits_for_another() {
     let (cluster, relays) = Cluster::relayed(|edge| edge.config("  read_replica_ratio: 0"));

@@ -11,7 +11,7 @@ use testkit::http::{Answer, DEFAULT, record_path};
 use testkit::place::wait_for;
 use testkit::relay::Relay;
 
-/// How often healthy instances may leave an entry unanswered, each.
+/// How often each healthy instance may leave an entry unanswered.
 const MAX_RETRIES: i64 = 3;
 
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ struct Row {
     failure_reason: Option<String>,
 }
 
-/// The newest transaction, as the journal has it.
+/// Returns the newest transaction, as the journal has it.
 fn newest(cluster: &Cluster) -> Row {
     let journal = cluster.edge.journal_path();
     let store = Connection::open_with_flags(journal, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the journal");
@@ -105,9 +105,9 @@ fn a_locked_database_is_asked_again_after_pauses_that_grow_and_is_no_reason_to_g
     assert!(row.failure_reason.as_ref().is_some_and(|reason| reason.contains("database is locked")), "{row:?}");
     let seen = relays[0].seen_at("/collections");
     let asked: Vec<_> = seen.iter().filter(|seen| !seen.body.is_empty()).map(|seen| seen.at).collect();
-    // The first one made what was there before.
+    // The first request created an earlier collection.
     let pauses: Vec<Duration> = asked[1..].windows(2).map(|pair| pair[1] - pair[0]).collect();
-    // Not each of them: whatever else looks at the instance may end one early.
+    // Not all of them: any other check of the instance may end a pause early.
     assert!(pauses.len() >= 5 && pauses.iter().any(|pause| *pause > pauses[0] * 3), "{pauses:?}");
     relays.iter().for_each(|relay| relay.lock(&[]));
     let row = await_newest(&cluster, "recovery", |row| row.status == "RECOVERED");
@@ -139,7 +139,7 @@ fn what_healthy_instances_leave_unanswered_and_nobody_has_is_given_up() {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     relays.iter().for_each(|relay| relay.swallow(Some("/add")));
     let answer = add(&cluster.client(), &collection, "poison");
-    // On a slow machine it is given up while its client still waits, who then has its last answer.
+    // On a slow machine it is given up while its client still waits, so the client gets the final answer.
     let in_time = answer.status == 500;
     if !in_time {
         assert_pending(&answer);
@@ -164,7 +164,7 @@ fn instances_that_cannot_be_reached_never_count() {
         cluster.edge.wait_until_healthy(name, false, CATCH_UP);
     }
     assert_pending(&add(&cluster.client(), &collection, "one"));
-    // Probes go on, and the net is cast many times.
+    // Probes go on, and the recovery interval passes many times.
     std::thread::sleep(Duration::from_secs(3));
     let row = newest(&cluster);
     assert_eq!((row.status.as_str(), row.retry_count, row.next_retry_at), ("FAILED", 0, None), "{row:?}");
@@ -174,7 +174,7 @@ fn instances_that_cannot_be_reached_never_count() {
     cluster.assert_converged();
 }
 
-/// The record in each `add` that came by, in order, the first time.
+/// Returns the record of each `add` that passed, in the order of first appearance.
 fn order(relay: &Relay) -> Vec<String> {
     let mut known = BTreeSet::new();
     let id = |body: &[u8]| {
@@ -198,12 +198,12 @@ fn who_is_waited_for_goes_first_then_the_urgent_then_the_oldest() {
         let client = cluster.client().with_header("x-transaction-priority", priority);
         assert_pending(&add(&client, &collections[index], names[index]));
     }
-    // What is known of them afterwards is what the journal knows.
+    // After a restart, the edge knows only what the journal knows.
     cluster.edge.kill();
     cluster.edge.restart();
     relays[0].hold("/add");
     cluster.primary().restart();
-    // One has the only permit; the others wait for it.
+    // One has the only permit, and the others wait for it.
     wait_for("the first one", CATCH_UP, || (!relays[0].seen_at("/add").is_empty()).then_some(()));
     let before = journaled(&cluster.edge);
     let client = cluster.client().with_header("x-transaction-priority", "low");
@@ -214,7 +214,7 @@ fn who_is_waited_for_goes_first_then_the_urgent_then_the_oldest() {
     relays[0].release();
     writer.join().expect("the writer").expect(201);
     let seen = wait_for("all of them", CATCH_UP, || Some(order(&relays[0])).filter(|seen| seen.len() == names.len()));
-    // Whichever lane came first had no one before it.
+    // The lane that came first had no competition.
     let rest: Vec<&str> = seen[1..].iter().map(String::as_str).collect();
     let expected = ["waited-for", "high", "normal-1", "normal-2", "hint", "low"];
     let expected: Vec<&str> = expected.into_iter().filter(|name| *name != seen[0]).collect();

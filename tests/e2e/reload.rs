@@ -22,7 +22,7 @@ fn assert_refused(answer: &Answer, status: u16, reason: &str) {
     assert_eq!((answer.status, &answer.json()["reason"]), (status, &json!(reason)), "{answer}");
 }
 
-/// Waits for what SIGHUP has done, as the log tells it.
+/// Sends SIGHUP, and waits until the log reports the result.
 fn hang_up(edge: &Edge, line: &str) {
     let lines = |edge: &Edge| edge.log().lines().filter(|one| one.contains(line)).count();
     let before = lines(edge);
@@ -104,7 +104,7 @@ fn a_mistake_or_a_key_that_needs_a_restart_changes_nothing() {
 fn what_the_environment_sets_is_changed_by_no_file() {
     let server = ChromaServer::fresh();
     let edge = Edge::builder().env("PRIMARY_URL", &server.url()).start();
-    // The address is the environment's: what the file says of it changes nothing.
+    // The address comes from the environment: the file's value has no effect.
     edge.rewrite(|text| {
         text.replace("  instances:\n", "  instances:\n    - { name: primary, url: 'http://127.0.0.1:1' }\n")
     });
@@ -131,7 +131,7 @@ fn an_instance_that_moves_is_looked_at_before_it_serves() {
     add(&cluster.client(), &things, "after").expect(201);
     assert_eq!(ids(&cluster.client(), &things).len(), 11);
     cluster.assert_converged();
-    // Each other's addresses: neither serves the other's data. Both carry their markers by then.
+    // With swapped addresses, neither serves the other's data. Both have their markers by then.
     let markers = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections";
     wait_for("both to be marked", SOON, || {
         let marked =

@@ -1,4 +1,4 @@
-//! A read that is under way to a copy when its repair begins (rule R14).
+//! A read that is under way to a copy when the copy's repair begins (rule R14).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ fn expecting_trouble(edge: &Edge) {
     }
 }
 
-/// Somebody changes a record behind the edge's back.
+/// Changes a record behind the edge's back.
 fn tamper(server: &ChromaServer) {
     let body = json!({ "ids": ["bulk-3"], "documents": ["tampered with"] });
     server.client().post(&direct(server, "docs", "update"), &body).expect(200);
@@ -36,7 +36,8 @@ fn document(client: &Client, docs: &str) -> Value {
     client.post(&record_path(docs, "get"), &body).expect(200).json()["documents"][0].clone()
 }
 
-/// The read was answered by a copy that served, and the answer arrives when that is being repaired: half of it might be older.
+/// The read was answered by a serving copy, and the answer arrives while the copy is being repaired: half of it might
+/// be older.
 #[test]
 fn a_read_that_was_under_way_when_a_repair_began_is_asked_again() {
     let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];

@@ -1,5 +1,5 @@
-//! A copy of which most is right is repaired where it is: a server that comes back a little older, or with a few wrong records, keeps
-//! its collection, and gets only what differs (rule R14).
+//! A copy that is mostly right is repaired in place: a server that comes back a little older, or with a few wrong
+//! records, keeps its collection, and gets only the differences (rule R14).
 
 use std::time::Duration;
 
@@ -35,13 +35,13 @@ fn expecting_trouble(edge: &Edge) {
     }
 }
 
-/// The id that this server has for the collection.
+/// Returns this server's id of the collection.
 fn id_on(server: &ChromaServer, name: &str) -> String {
     let shown = server.client().get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();
     shown["id"].as_str().expect("an id").to_owned()
 }
 
-/// Waits until the server's marker says that it has what was written so far.
+/// Waits until the server's marker covers what was written so far.
 fn await_marked(cluster: &Cluster, server: usize) {
     let generation = || {
         let path = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker";
@@ -54,7 +54,7 @@ fn await_marked(cluster: &Cluster, server: usize) {
     wait_for("a newer marker", CATCH_UP, || (generation()? > before).then_some(()));
 }
 
-/// What the log says of how this collection was healed, if it was: the line of that kind.
+/// Returns the log line with this text about this collection, if it exists.
 fn line_of(cluster: &Cluster, text: &str, collection: &str) -> Option<String> {
     let log = cluster.edge.log();
     log.lines().find(|line| line.contains(text) && line.contains(collection)).map(str::to_owned)
@@ -69,15 +69,15 @@ fn await_repaired(cluster: &Cluster, collection: &str) -> String {
     wait_for("the copy repaired", HEALED, || line_of(cluster, REPAIRED, collection))
 }
 
-/// A little of everything that clients do, to the first few hundred records: fewer than a hundred records differ afterwards.
+/// Makes a few changes of every kind to the first few hundred records. Fewer than a hundred records differ afterwards.
 fn change_a_little(client: &Client, docs: &str) {
     let write = |verb: &str, body: Value| client.post(&record_path(docs, verb), &body);
     let named = |from: usize, to: usize| (from..to).map(|n| format!("bulk-{n}")).collect::<Vec<_>>();
     let updated = named(10, 20);
     write("update", json!({ "ids": updated, "documents": vec!["newer"; updated.len()] })).expect(200);
-    // A key that goes, and one that comes.
+    // One key is removed, and one is added.
     write("update", json!({ "ids": ["bulk-30"], "metadatas": [{ "n": null, "k": true }] })).expect(200);
-    // A document that goes.
+    // A document is removed.
     write("delete", json!({ "ids": ["bulk-40"] })).expect(200);
     write("add", json!({ "ids": ["bulk-40"], "embeddings": [vec![0.5; 16]] })).expect(201);
     write("delete", json!({ "ids": named(50, 55) })).expect(200);
@@ -86,7 +86,7 @@ fn change_a_little(client: &Client, docs: &str) {
     write("delete", json!({ "where": { "n": 1000 } })).expect(200);
 }
 
-/// The server's folder as it was before a few changes, put back.
+/// Puts the server's folder back to its state before a few changes.
 fn comes_back_older(cluster: &mut Cluster, lost: usize, docs: &str) {
     await_marked(cluster, lost);
     cluster.servers[lost].kill();
@@ -121,7 +121,7 @@ fn an_older_folder(lost: usize) {
         assert!(metrics.lines().any(|line| line == format!("chroma_edge_{name} {value}")), "{name} {value}");
     }
     cluster.assert_converged();
-    // The other one may die now.
+    // Now the other one may die.
     cluster.servers[1 - lost].kill();
     let count = cluster.client().get(&record_path(&docs, "count")).expect(200).json();
     assert_eq!(count, json!(records));
@@ -154,10 +154,10 @@ fn an_older_replica_is_repaired_with_a_journal_in_postgres() {
     cluster.assert_converged_with(&postgres);
 }
 
-/// Between two rounds of a client that has something else to do as well.
+/// The pause between two rounds of a client that has other things to do.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Writers of every kind go on all the while, and nobody sees anything that is older.
+/// Writers of every kind go on all the while, and no client sees anything older.
 #[test]
 fn an_older_replica_is_repaired_while_clients_write() {
     // A busy machine holds the lane for long.
@@ -171,7 +171,8 @@ fn an_older_replica_is_repaired_while_clients_write() {
         let id = format!("meanwhile-{}", number % 40);
         let body = json!({ "ids": [id], "embeddings": [vec![0.5; 16]] });
         cluster.client().post(&record_path(&docs, "upsert"), &body).expect(200);
-        // The last ones: what goes in the middle while it is compared can have everything behind it written again.
+        // The last ones: a deletion in the middle during a comparison can cause everything after it to be written
+        // again.
         let body = json!({ "ids": [format!("meanwhile-{}", (number + 20) % 40)] });
         cluster.client().post(&record_path(&docs, "delete"), &body).expect(200);
         let body = json!({ "ids": ["bulk-10"], "include": ["documents"] });
@@ -191,8 +192,8 @@ fn an_older_replica_is_repaired_while_clients_write() {
     cluster.assert_converged();
 }
 
-/// The oldest records go one after the other while the copy is made whole: what follows them moves up in the source. How many records
-/// were deleted, and how many written or removed, at least.
+/// Deletes the oldest records one after the other while the copy is healed, so that later records move up in the
+/// source. Returns how many records were deleted, and at least how many were written or removed.
 fn deleted_from_the_front(cluster: &Cluster, docs: &str) -> [usize; 2] {
     let client = cluster.client();
     let count = || client.get(&record_path(docs, "count")).expect(200).json().as_u64().expect("a number") as usize;
@@ -203,7 +204,7 @@ fn deleted_from_the_front(cluster: &Cluster, docs: &str) -> [usize; 2] {
     };
     wait_for("the middle of it", HEALED, || (status_of_docs()?["records"].as_u64()? > 300).then_some(()));
     for number in 0.. {
-        // By their ids, and by a condition: then only the lists of ids show which.
+        // By their ids, and by a condition. With a condition, only the lists of ids show which records are gone.
         let selected = if number % 10 == 0 {
             json!({ "where": { "n": number / 10 } })
         } else {
@@ -249,7 +250,7 @@ fn what_moves_up_while_a_copy_is_made_anew_is_not_written_again() {
     assert!(deleted > 20 && written < RECORDS + deleted, "{deleted} deleted, {written} written");
 }
 
-/// The edge dies in the middle; the next one goes on with what is repaired already.
+/// The edge dies during a repair. The next one continues with what has been repaired.
 #[test]
 fn an_edge_that_is_killed_amid_a_repair_is_followed_by_one_that_repairs() {
     let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 300"));
@@ -276,7 +277,7 @@ fn an_edge_that_is_killed_amid_a_repair_is_followed_by_one_that_repairs() {
     cluster.assert_converged();
 }
 
-/// Records that somebody changed are found by an audit. Their order can be had by repair, or cannot.
+/// Changes records behind the edge's back, and an audit finds them. A repair can restore their order, or cannot.
 fn tampered(change: &dyn Fn(&Client, &str), healed: &str) -> (Cluster, [String; 2]) {
     let cluster = Cluster::with(2, |edge| configured(edge, ""));
     expecting_trouble(&cluster.edge);

@@ -1,5 +1,5 @@
-//! What makes Chroma fail, breaks a collection for good, or kills the process is refused before it is sent anywhere:
-//! the request is answered, no server dies, the collection and its neighbours go on.
+//! Requests that would make Chroma fail, break a collection for good, or kill the process are refused before they are
+//! sent anywhere: the request is answered, no server dies, and the collection and its neighbors go on.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use testkit::Cluster;
 use testkit::cluster::{add, journaled};
 use testkit::http::{Answer, Client, DEFAULT, record_path};
 
-/// A cluster with a collection and a bystander, both of one record.
+/// A cluster with a collection and a bystander, each with one record.
 struct Scene {
     cluster: Cluster,
     client: Client,
@@ -36,7 +36,7 @@ impl Scene {
         assert!(limit == reason || answer.text().contains(&format!("edge.limits.{limit}")), "{what}: {answer}");
     }
 
-    /// Nothing was journaled, nobody died, everything goes on.
+    /// Checks that nothing was journaled, no server died, and everything goes on.
     #[track_caller]
     fn goes_on(self) {
         assert_eq!(journaled(&self.cluster.edge), self.journaled, "journaled");
@@ -94,7 +94,7 @@ fn what_chroma_executes_is_executed() {
     let scene = Scene::new();
     let post = |operation: &str, body: Value| scene.client.post(&record_path(&scene.collection, operation), &body);
     post("get", json!({ "where": terms(980) })).expect(200);
-    // Balanced, so that the expression is shallow: 1,000 terms. (10,000 are executed too, and take a minute.)
+    // Balanced, so that the expression is shallow: 1,000 terms. (10,000 are executed too, but take a minute.)
     let balanced = json!({ "$or": vec![terms(100); 10] });
     post("get", json!({ "where": balanced })).expect(200);
     post("get", json!({ "ids": (0..32_000).map(|n| n.to_string()).collect::<Vec<_>>() })).expect(200);

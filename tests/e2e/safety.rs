@@ -1,4 +1,4 @@
-//! One transaction seen by the application that sent it: pending, waited for, recovered, and never executed twice.
+//! One transaction, as the application that sent it sees it: pending, waited for, recovered, and never executed twice.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ fn both(primary: bool, replica: bool) -> Vec<(String, bool)> {
     vec![("primary".to_owned(), primary), ("replica".to_owned(), replica)]
 }
 
-/// `?wait=30` in a thread of its own, with how long it took.
+/// Requests `?wait=30` on a thread of its own, and measures how long it takes.
 fn wait_for_end(client: &Client, id: &str) -> std::thread::JoinHandle<(Answer, Duration)> {
     let (client, path) = (client.clone(), format!("/transaction/safety/transaction/{id}?wait=30"));
     std::thread::spawn(move || timed(|| client.get(&path)))
@@ -151,7 +151,7 @@ fn what_was_answered_is_answered_again_whatever_became_of_the_collection() {
     client.post(&path, &record("two")).expect(422);
     let gone = cluster.client().with_header("Transaction-ID", "order-2").post(&path, &record("one")).expect(404);
     assert_eq!(gone.header("transaction-id"), Some("order-2"));
-    // A refusal before the journal is no transaction, and does not keep the id.
+    // A refusal before the journal is not a transaction, and does not occupy the id.
     cluster.client().get("/transaction/safety/transaction/order-2").expect(404);
     cluster.assert_converged();
 }
@@ -226,7 +226,7 @@ fn a_stop_does_not_wait_for_who_waits() {
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
 }
 
-/// Method, path, body, status, and the reason where there is one.
+/// Method, path, body, status, and the reason if there is one.
 const BAD: &[(&str, &str, &str, u16, &str)] = &[
     ("GET", "/transaction/safety/transaction/unknown", "", 404, "unknown_transaction"),
     ("GET", "/transaction/safety/transaction/0190a5da-c967-774b-bcce-b302099a8057", "", 404, "unknown_transaction"),

@@ -1,5 +1,5 @@
-//! One kept connection: whole requests out, whole answers in, framed by their length or in chunks. It looks at no more of
-//! an answer than is needed to find its end and to see that it is a success.
+//! One kept connection: sends whole requests, and reads whole answers, framed by their length or in chunks. It parses
+//! only as much of an answer as it needs to find its end and to see that it is a success.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -25,7 +25,8 @@ impl Connection {
         self.stream.write_all(request).await
     }
 
-    /// The answer to the last request is there. Errors: it is no success, or the connection ends before it does.
+    /// Waits for the answer to the last request. Fails if it is not a success, or if the connection ends before it
+    /// does.
     pub async fn receive(&mut self) -> Result<()> {
         let mut filled = 0;
         let end = loop {

@@ -1,7 +1,8 @@
-//! The clients of the benchmarks: each sends its next request when the last one is answered. All of them share one thread, so
-//! that what is measured has the processors. What they send comes from standard input (see `plan.rs`); what they saw goes
-//! to standard output as JSON: the seconds that all of it took, the microseconds of processor time of these clients
-//! themselves, and how long each wait for an answer was, in microseconds. What is compared is decided by `scripts/`.
+//! The clients of the benchmarks: each sends its next request when the last one is answered. All of them share one
+//! thread, so that the processors are left to the program under measurement. Their requests come from standard input
+//! (see `plan.rs`). The results go to standard output as JSON: the seconds that everything took, the microseconds of
+//! processor time of these clients themselves, and the wait for each answer in microseconds. `scripts/` decides what to
+//! compare.
 
 mod connection;
 mod plan;
@@ -18,7 +19,7 @@ use tokio::task::LocalSet;
 use connection::Connection;
 use plan::{Client, Plan};
 
-/// An answer takes no longer, or the measurement is worth nothing.
+/// The longest wait for an answer. If one takes longer, the measurement is worthless.
 const PATIENCE: Duration = Duration::from_secs(300);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -35,7 +36,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct Seen {
     took: Duration,
-    /// Of this process.
+    /// The processor time of this process.
     processor: Duration,
     waits: Vec<Duration>,
 }

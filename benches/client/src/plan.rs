@@ -1,7 +1,7 @@
-//! What the clients shall send, as `scripts/load.py` writes it: numbers of 32 bits, little-endian.
+//! What the clients send, as `scripts/load.py` writes it: numbers of 32 bits, little-endian.
 //!
-//! The ports (how many, then each); how many clients; for each client how often it does all of its steps, how many steps there
-//! are, and for each step and port a request (its length, then its bytes).
+//! The ports (how many, then each); the number of clients; for each client, how often it repeats its steps, the number
+//! of steps, and for each step and port a request (its length, then its bytes).
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -12,7 +12,7 @@ pub struct Plan {
 
 pub struct Client {
     pub repeat: usize,
-    /// A request for each port.
+    /// Each step has one request per port.
     pub steps: Vec<Vec<Vec<u8>>>,
 }
 

@@ -1,4 +1,4 @@
-//! Who observes, and what those who ask for the page and its stream are answered.
+//! The observer, and the answers to requests for the page and its stream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::chroma::ErrorName;
 use crate::clock::Timestamp;
 use crate::web::{PageAnswer, PageRequest, Reply};
 
-/// Between two observations.
+/// The time between two observations.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 impl Admin {
-    /// Observes once a second, for as long as it is not dropped.
+    /// Observes once a second, until the future is dropped.
     pub async fn observe(self: Arc<Self>) {
         let mut tick = interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,4 +1,4 @@
-//! The stream of one page that is open: a piece at once, then each new one. A slow page misses pieces, and gets the last.
+//! The stream of one open page: an event at once, then each new one. A slow page skips events and gets the latest.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,19 +9,19 @@ use tokio::sync::watch;
 
 use crate::web::Live;
 
-/// The event with this state.
+/// Formats the event with this state.
 pub(super) fn event(state: &Value) -> Bytes {
     Bytes::from(format!("event: state\ndata: {state}\n\n"))
 }
 
-/// Somebody watches.
+/// An open stream.
 pub(super) struct Watching {
     first: Option<Bytes>,
     latest: watch::Receiver<Bytes>,
 }
 
 impl Watching {
-    /// `first` is sent at once.
+    /// Creates a stream that sends `first` at once.
     pub fn new(first: Bytes, latest: watch::Receiver<Bytes>) -> Watching {
         Watching { first: Some(first), latest }
     }
@@ -40,7 +40,7 @@ impl Live for Watching {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
-        // An error: the observer has ended, with the process.
+        // An error means that the observer has ended, with the process.
         self.latest.changed().await.ok()?;
         Some(self.latest.borrow_and_update().clone())
     }

@@ -1,7 +1,7 @@
-//! `/dashboard`: one page that shows whether the data is safe, and what goes on, live.
+//! `/dashboard`: one page that shows live whether the data is safe, and what the edge is doing.
 //!
-//! The page itself holds no data and loads nothing else; its numbers come from `/dashboard/live`, a stream of server-sent
-//! events, and its buttons are the operators' pages. One observer makes each piece for all who watch.
+//! The page itself holds no data and loads nothing else. Its numbers come from `/dashboard/live`, a stream of
+//! server-sent events, and its buttons are the operators' pages. One observer builds each event for all watchers.
 
 mod answer;
 mod live;
@@ -18,15 +18,15 @@ use tokio::sync::watch;
 
 use self::timeline::Timeline;
 
-/// The page.
+/// The path of the page.
 const PAGE: &str = "/dashboard";
 
-/// What the observer has seen, and who watches.
+/// What the observer has seen, and the open streams.
 pub(super) struct Dashboard {
     timeline: Mutex<Timeline>,
-    /// The last piece; empty while nobody watches.
+    /// The latest event; empty while nobody watches.
     latest: watch::Sender<Bytes>,
-    /// Watchers at once.
+    /// The most watchers at once.
     limit: usize,
 }
 
@@ -35,7 +35,7 @@ impl Dashboard {
         Dashboard { timeline: Mutex::default(), latest: watch::Sender::new(Bytes::new()), limit }
     }
 
-    /// Those who watch now, and how many may.
+    /// Returns the current number of watchers and their limit.
     pub fn watchers(&self) -> (usize, usize) {
         (self.latest.receiver_count(), self.limit)
     }

@@ -1,4 +1,4 @@
-//! The page: one document with its style and script inside, and a policy under which a browser runs nothing else.
+//! The page: one document with style and script inline, and a policy under which a browser runs nothing else.
 
 use std::sync::LazyLock;
 

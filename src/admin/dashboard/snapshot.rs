@@ -1,4 +1,4 @@
-//! What the page shows, at one moment. Numbers are those of the other pages: each is made in one place.
+//! The content of the page at one moment. Each number has a single source, which the other pages use as well.
 
 use serde_json::{Value, json};
 
@@ -12,15 +12,15 @@ use crate::heal::{HealPause, HealStage};
 use crate::ids::{LaneId, shown};
 use crate::metrics;
 
-/// Lanes that are listed.
+/// The most lanes to list.
 const LANES: usize = 10;
 
 impl Admin {
-    /// What is noted each second: nothing that takes long.
+    /// Returns the observation of each second; it must be cheap.
     pub(super) fn observation(&self, picture: &Picture) -> Observation {
         let registry = self.core.registry();
         let name = |id| registry.name(id).as_str().to_owned();
-        // In a statement of its own: within the value below, the board would stay locked while the copies are named.
+        // A separate statement: inside the expression below, the board would stay locked while the copies are named.
         let primary = name(self.core.board().primary());
         let copying = self.healing.views().into_iter().filter(|view| view.stage == HealStage::Copying);
         let healing = copying.map(|view| {
@@ -40,7 +40,7 @@ impl Admin {
         }
     }
 
-    /// All of it.
+    /// Returns the full content of the page.
     pub(super) async fn snapshot(&self, picture: &Picture) -> Value {
         let registry = self.core.registry();
         let totals = self.core.store().totals().await.ok();
@@ -103,7 +103,7 @@ impl Admin {
         }
     }
 
-    /// The lanes with most to do.
+    /// Lists the lanes with the most left to do.
     fn worst_lanes(&self, picture: &Picture) -> Vec<Value> {
         let mut lanes: Vec<_> = picture.lanes.iter().filter(|lane| lane.pending > 0 || lane.in_doubt > 0).collect();
         lanes.sort_by_key(|lane| std::cmp::Reverse((lane.in_doubt, lane.pending)));

@@ -1,6 +1,6 @@
-//! What has changed lately: each instance's states, the traffic of the last minutes, and the changes in words.
+//! What changed recently: each instance's states, the traffic of the last minutes, and the changes in words.
 //!
-//! It decides what counts as a change, and how much is kept. It knows no clock and reads nothing by itself.
+//! Decides what counts as a change, and how much is kept. It reads no clock and nothing else by itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -9,20 +9,20 @@ use serde_json::{Value, json};
 use crate::clock::Timestamp;
 use crate::metrics::Traffic;
 
-/// States kept of one instance.
+/// The most states to keep per instance.
 const STATES: usize = 200;
-/// Changes kept.
+/// The most changes to keep.
 const CHANGES: usize = 100;
-/// Samples of traffic kept, one a second.
+/// The most samples of traffic to keep, at one per second.
 const SAMPLES: usize = 300;
 
-/// What is seen at one moment.
+/// One observation.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observation {
     /// Name and state of each instance.
     pub instances: Vec<(String, &'static str)>,
     pub primary: String,
-    /// Collection and instance of each copy that is being made.
+    /// Collection and instance of each copy that is being healed.
     pub healing: BTreeSet<(String, String)>,
     pub halted_lanes: usize,
     pub quarantined: usize,
@@ -30,7 +30,7 @@ pub(super) struct Observation {
     pub traffic: Traffic,
 }
 
-/// The last minutes.
+/// The recent history.
 #[derive(Default)]
 pub(super) struct Timeline {
     states: BTreeMap<String, VecDeque<(&'static str, Timestamp)>>,
@@ -47,7 +47,7 @@ fn push<T>(queue: &mut VecDeque<T>, most: usize, value: T) {
 }
 
 impl Timeline {
-    /// Notes what is seen at this moment.
+    /// Adds the observation of this moment.
     pub fn observe(&mut self, at: Timestamp, seen: Observation) {
         for (name, state) in &seen.instances {
             let states = self.states.entry(name.clone()).or_default();
@@ -65,18 +65,18 @@ impl Timeline {
         self.last = Some(seen);
     }
 
-    /// The states of this instance, oldest first.
+    /// Returns the states of this instance, oldest first.
     pub fn states_of(&self, name: &str) -> Vec<Value> {
         let states = self.states.get(name).into_iter().flatten();
         states.map(|(state, since)| json!({ "state": state, "since": since.millis() })).collect()
     }
 
-    /// The changes, newest first.
+    /// Returns the changes, newest first.
     pub fn changes(&self) -> Vec<Value> {
         self.changes.iter().rev().map(|(at, text)| json!({ "at": at.millis(), "text": text })).collect()
     }
 
-    /// The samples of traffic, oldest first.
+    /// Returns the samples of traffic, oldest first.
     pub fn samples(&self) -> Vec<Value> {
         self.samples.iter().cloned().collect()
     }

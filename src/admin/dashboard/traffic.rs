@@ -1,9 +1,9 @@
-//! Traffic between two moments, from counters that only grow.
+//! The traffic between two moments, from counters that only grow.
 
 use crate::metrics::Traffic;
 
 impl Traffic {
-    /// What came after `before`.
+    /// Returns the traffic after `before`.
     pub(super) fn since(&self, before: &Traffic) -> Traffic {
         let earlier = |at: usize| before.within.get(at).map_or(0, |(_, count)| *count);
         let within =
@@ -17,8 +17,8 @@ impl Traffic {
         }
     }
 
-    /// How long so large a share took at most, in milliseconds: between two bounds, in proportion. `None` if nothing was
-    /// answered; the last bound for what took longer than that.
+    /// Estimates the quantile of durations in milliseconds, interpolated between two bounds. `None` if nothing was
+    /// answered; the last bound if the quantile lies beyond it.
     pub(super) fn quantile_millis(&self, share: f64) -> Option<f64> {
         if self.answered == 0 {
             return None;

@@ -1,10 +1,10 @@
-//! Whether the data is safe, in a sentence that somebody understands who has never seen an edge.
+//! Whether the data is safe, in a sentence for readers who know nothing about an edge.
 //!
-//! It decides the level and the words from a few facts. Where the facts come from is not its concern.
+//! Decides the level and the text from a few facts. It does not gather the facts.
 
 use serde_json::{Value, json};
 
-/// What the verdict is made from.
+/// The input of the verdict.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
     pub instances: Vec<Seen>,
@@ -21,7 +21,7 @@ pub(super) struct Facts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub name: String,
-    /// As `/status` has it.
+    /// The state, as in `/status`.
     pub state: &'static str,
     pub service: Service,
     /// Writes that it has yet to apply.
@@ -40,18 +40,18 @@ pub(super) enum Service {
 pub(super) enum JournalSeen {
     #[default]
     Writable,
-    /// For this reason it does not.
+    /// The journal takes no writes, for this reason.
     Refusing(String),
 }
 
 /// How safe the data is, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Level {
-    /// Everything is kept twice, and served.
+    /// Everything is kept twice and served.
     Safe,
-    /// Nothing is lost if one more thing fails, but there is less to fall back on than was configured.
+    /// One more failure loses nothing, but there is less redundancy than configured.
     Reduced,
-    /// The loss of one server could lose data that nothing else has.
+    /// The loss of one server could lose data that exists nowhere else.
     AtRisk,
     /// Clients are not served.
     Unavailable,
@@ -73,7 +73,7 @@ impl Level {
 pub(super) struct Verdict {
     pub level: Level,
     pub headline: String,
-    /// One sentence each, the gravest first.
+    /// One sentence each, the most severe first.
     pub details: Vec<String>,
 }
 
@@ -83,7 +83,7 @@ impl Verdict {
     }
 }
 
-/// `1 write`, `2 writes`.
+/// Formats a count, as in `1 write` or `2 writes`.
 fn counted(count: u64, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
@@ -92,7 +92,7 @@ fn wide(count: usize) -> u64 {
     count as u64
 }
 
-/// The verdict on these facts.
+/// Derives the verdict from these facts.
 pub(super) fn verdict(facts: &Facts) -> Verdict {
     let mut found: Vec<(Level, String)> = Vec::new();
     let all = facts.instances.len();

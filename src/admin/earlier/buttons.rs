@@ -1,5 +1,5 @@
-//! Buttons of the earlier system. Some of them discarded writes there. Here none does: what is asked for is answered with
-//! what is true, and with what was not done.
+//! The buttons of the earlier system. Some of them discarded writes in that system; here none does. The answer reports
+//! the actual state, and what was not done.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::journal::Status;
 use crate::web::Reply;
 
 impl Earlier {
-    /// What the button at this path comes to.
+    /// Handles the button at this path.
     pub(in crate::admin) async fn press(&self, path: &str, pending: u64) -> Result<Reply, Refusal> {
         let body = match path {
             "/admin/sync_collections" => self.sync_collections(pending),
@@ -44,7 +44,7 @@ impl Earlier {
         body
     }
 
-    /// Every lane is looked at, and every pause before a repetition ends.
+    /// Triggers recovery of every lane, and ends every pause before a retry.
     fn look_again(&self, message: &str) -> Value {
         json!({ "success": true, "message": message, "pending_recovery": self.core.hurry() })
     }
@@ -89,7 +89,7 @@ impl Earlier {
 
     fn reset_stats(&self) -> Value {
         self.begin_anew();
-        tracing::info!("an operator has the numbers of these pages begin anew");
+        tracing::info!("an operator reset the numbers of these pages");
         json!({
             "success": true,
             "message": "performance_stats and stats begin anew; /metrics, the journal and what is counted of each instance go on",

@@ -1,15 +1,15 @@
-//! The counters behind `performance_stats`, all at one moment, and their difference to an earlier one.
+//! A snapshot of the counters behind `performance_stats`, and the difference between two snapshots.
 
 use crate::coordinator::{Core, SyncCounts};
 use crate::instance::TrafficNumbers;
 use crate::metrics;
 use crate::proxy::Admission;
 
-/// The counters at one moment, or between two.
+/// The counters at one moment, or their increase between two.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub sync: SyncCounts,
-    /// Of all instances together.
+    /// The sum over all instances.
     pub traffic: TrafficNumbers,
     pub processed: u64,
     pub timed_out: u64,
@@ -37,7 +37,7 @@ impl Counts {
         }
     }
 
-    /// What has been counted since.
+    /// Returns the increase since `before`.
     pub(super) fn since(&self, before: &Counts) -> Counts {
         let more = |now: u64, before: u64| now.saturating_sub(before);
         let (sync, old) = (&self.sync, &before.sync);

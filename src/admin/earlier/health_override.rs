@@ -1,7 +1,8 @@
-//! `POST /admin/instances/{name}/health`: an operator says that an instance is not healthy, whatever its probes say.
+//! `POST /admin/instances/{name}/health`: an operator declares an instance unhealthy, whatever its probes report.
 //!
-//! That is a drain with its sync stopped ([`Core::drain`](crate::coordinator::Core::drain)): nothing is sent there until its
-//! time is over or somebody ends it. Nobody can say that a server is healthy which does not answer.
+//! This is a drain with sync stopped ([`Core::drain`](crate::coordinator::Core::drain)): nothing is sent to the
+//! instance until the time is over or somebody ends the drain. A server that does not answer cannot be declared
+//! healthy.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::coordinator::{Insistence, Sync};
 use crate::ids::{InstanceId, shown};
 use crate::web::{PageRequest, Reply};
 
-/// The longest override that ends by itself, in seconds: 30 days.
+/// The longest duration of an override that ends by itself, in seconds: 30 days.
 const LONGEST: f64 = 30.0 * 24.0 * 3600.0;
 
 #[derive(Deserialize)]
@@ -23,11 +24,11 @@ const LONGEST: f64 = 30.0 * 24.0 * 3600.0;
 struct Body {
     healthy: bool,
     duration_seconds: Option<f64>,
-    /// The instance's name: its last copies may go out of service.
+    /// The instance's name, to confirm that last copies may go out of service.
     confirm: Option<String>,
 }
 
-/// A refusal with the fields that the earlier system's scripts look at.
+/// Builds a refusal with the fields that scripts of the earlier system read.
 fn refused(status: u16, name: ErrorName, reason: &'static str, text: &str, more: Value) -> Reply {
     let error = ErrorBody::new(name, text).with_reason(reason).to_json();
     let mut body: Value = serde_json::from_slice(&error).unwrap_or_default();
@@ -45,7 +46,7 @@ fn length(seconds: Option<f64>) -> Result<Option<Duration>, ()> {
 }
 
 impl Admin {
-    /// Takes the operator's word.
+    /// Handles an operator's request.
     pub(in crate::admin) fn on_instance_health(&self, name: &str, request: &PageRequest) -> Reply {
         let registry = self.core.registry();
         let Some(id) = registry.id_of(name) else {
@@ -97,7 +98,7 @@ impl Admin {
         Reply::json(200, body.to_string())
     }
 
-    /// Ends the override. Whether the instance is healthy then is what its probes say.
+    /// Ends the override. After that, probes decide whether the instance is healthy.
     fn healthy_again(&self, id: InstanceId, name: &str) -> Reply {
         let before = self.core.is_in_use(id);
         let ended = self.core.undrain(id);

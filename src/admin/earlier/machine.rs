@@ -1,4 +1,4 @@
-//! `/metrics.json`: what the process takes of the machine, in the earlier system's names.
+//! `/metrics.json`: the process's use of the machine, in the earlier system's names.
 
 use http::HeaderMap;
 use http::header::ACCEPT;
@@ -18,7 +18,7 @@ impl super::Earlier {
     }
 }
 
-/// The page. What cannot be read is absent.
+/// Builds the page. Values that cannot be read are absent.
 pub(in crate::admin) fn page(observer: &Observer) -> Value {
     let mut fields = Map::new();
     let mut set = |name: &str, value: Option<f64>| {
@@ -35,7 +35,7 @@ pub(in crate::admin) fn page(observer: &Observer) -> Value {
     Value::Object(fields)
 }
 
-/// Whether the request prefers JSON to text. Who accepts anything gets text, as Prometheus does.
+/// Returns whether the request prefers JSON to text. A client that accepts anything gets text, as Prometheus does.
 pub(in crate::admin) fn wants_json(headers: &HeaderMap) -> bool {
     let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let (mut json, mut text) = (0.0_f64, 0.0_f64);

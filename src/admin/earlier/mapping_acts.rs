@@ -1,8 +1,8 @@
 //! `POST /admin/create_mapping` and `/admin/complete_mappings`.
 //!
-//! Neither writes a mapping. The first looks whether the instances have what it is told, and has them inspected, by which
-//! the edge adopts what it does not know. The second has every lane looked at, which maps what can be mapped. Both say
-//! what came of it.
+//! Neither writes a mapping. The first verifies the claimed ids at the instances, and triggers an inspection, through
+//! which the edge adopts collections that it does not know. The second triggers recovery of every lane, which maps what
+//! can be mapped. Both report the outcome.
 
 use std::time::Duration;
 
@@ -21,9 +21,9 @@ use crate::instance::Outgoing;
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use crate::web::{PageRequest, Reply};
 
-/// How long an instance may take to say whether it has a collection.
+/// How long an instance may take to answer whether it has a collection.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long either page waits for what it has asked for.
+/// How long either page waits for the outcome.
 const DONE: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
@@ -86,7 +86,7 @@ impl Earlier {
         self.known(&scope, &body.collection_name, &claims).await
     }
 
-    /// Whether the instance has the collection of this name under this id.
+    /// Checks that the instance has the collection of this name under this id.
     async fn verify(
         &self,
         instance: InstanceId,
@@ -114,7 +114,7 @@ impl Earlier {
         }
     }
 
-    /// Waits until the edge knows what the instances have, within limits.
+    /// Waits, within limits, until the edge knows these ids.
     async fn known(&self, scope: &Scope, name: &str, claims: &[Claim]) -> Reply {
         let deadline = clock::now() + DONE;
         let mut changes = self.core.changes();
@@ -185,7 +185,7 @@ impl Earlier {
         self.core.hurry();
         let deadline = clock::now() + DONE;
         let mut changes = self.core.changes();
-        // What is deleted meanwhile lacks nothing.
+        // A collection that is deleted meanwhile lacks nothing.
         while asked.iter().any(|(id, _)| self.lacks(*id).is_some_and(|lacks| !lacks.is_empty())) {
             if timeout_at(deadline.into(), changes.changed()).await.is_err() {
                 break;
@@ -220,7 +220,7 @@ impl Earlier {
         Reply::json(200, body.to_string())
     }
 
-    /// The instances that lack the collection; `None`: it is gone.
+    /// Returns the instances that lack the collection; `None` if it was deleted.
     fn lacks(&self, collection: CollectionId) -> Option<Vec<String>> {
         let board = self.core.board();
         let known = board.catalog().get(collection)?;

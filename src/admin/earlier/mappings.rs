@@ -1,6 +1,7 @@
-//! `/admin/collection_mappings`, what `/collection/mappings` says besides, and `DELETE /collection/mappings/{name}`.
+//! `/admin/collection_mappings`, the additional fields of `/collection/mappings`, and
+//! `DELETE /collection/mappings/{name}`.
 //!
-//! A mapping is a part of the collection: it goes with it, and never alone.
+//! A mapping is part of its collection: it is deleted with it, and never alone.
 
 use std::collections::HashMap;
 
@@ -23,7 +24,7 @@ pub(super) fn id_on(collection: &Collection, instance: Option<InstanceId>) -> Op
     collection.mappings.get(instance?.0).copied().flatten().map(|id| id.to_string())
 }
 
-/// The first digits of an id, as tables show it.
+/// Returns the first digits of an id, as tables show it.
 fn shortened(id: &str) -> String {
     format!("{}...", id.get(..8).unwrap_or(id))
 }
@@ -32,7 +33,7 @@ fn count(text: &str) -> Option<usize> {
     text.parse().ok()
 }
 
-/// A refusal in the earlier system's shape, with ours in it.
+/// Builds a refusal in the earlier system's format, which includes the edge's own.
 pub(super) fn not_done(status: u16, name: ErrorName, reason: &'static str, text: &str) -> Reply {
     let error = ErrorBody::new(name, text).with_reason(reason).to_json();
     let mut body: Value = serde_json::from_slice(&error).unwrap_or_default();
@@ -41,19 +42,19 @@ pub(super) fn not_done(status: u16, name: ErrorName, reason: &'static str, text:
 }
 
 impl Earlier {
-    /// The two instances that the earlier system knew: the first in the configuration, and the second if there is one.
+    /// Returns the two instances of the earlier system: the first in the configuration, and the second if there is one.
     pub(super) fn pair(&self) -> [Option<InstanceId>; 2] {
         let mut ids = self.core.registry().ids();
         [ids.next(), ids.next()]
     }
 
-    /// When the collections were created and changed.
+    /// Reads when the collections were created and changed.
     pub(in crate::admin) async fn times(&self) -> Times {
         let times = self.core.store().collection_times().await.unwrap_or_default();
         times.into_iter().map(|one| (one.collection, one)).collect()
     }
 
-    /// What the list of mappings says of a collection besides.
+    /// The additional fields of a collection in the list of mappings.
     pub(in crate::admin) fn mapping(&self, collection: &Collection, times: &Times) -> Value {
         let (mut fields, [primary, replica]) = (Map::new(), self.pair());
         fields.insert("primary_collection_id".to_owned(), id_on(collection, primary).into());
@@ -69,7 +70,7 @@ impl Earlier {
         Value::Object(fields)
     }
 
-    /// `GET /admin/collection_mappings`: all of them, unless a part is asked for.
+    /// `GET /admin/collection_mappings`: all of them, unless the query limits the range.
     pub(in crate::admin) async fn collection_mappings(&self, request: &PageRequest) -> Result<Reply, Refusal> {
         let query = Query::of(&request.query);
         let limit = query.read("limit", "a number", count)?.unwrap_or(usize::MAX);
@@ -100,7 +101,7 @@ impl Earlier {
         Ok(Reply::json(200, body.to_string()))
     }
 
-    /// `DELETE /collection/mappings/{name}`: what there is to delete is deleted with its collection.
+    /// `DELETE /collection/mappings/{name}`: always refused, because a mapping is only deleted with its collection.
     pub(in crate::admin) fn delete_mapping(&self, name: &str) -> Reply {
         if self.options.get().earlier.protection.covers(name) {
             let text = format!(

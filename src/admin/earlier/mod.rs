@@ -1,7 +1,7 @@
-//! The pages by which scripts and dashboards of an earlier system know a deployment: its names, our numbers.
+//! Pages that scripts and dashboards of an earlier system use: its names, with the numbers of this edge.
 //!
-//! A value that would have to be invented is absent, and a button that discarded something there discards nothing here and
-//! says so. What each name means is in docs/operators-pages.md.
+//! A value that would have to be invented is absent. A button that discarded something in the earlier system discards
+//! nothing here, and its answer states that. docs/operators-pages.md explains each name.
 
 mod buttons;
 mod counts;
@@ -27,23 +27,23 @@ use crate::instance::{Client, Health};
 use crate::process::Observer;
 use crate::proxy::Admission;
 
-/// What these pages are made from.
+/// The rooms that these pages read from.
 pub struct Earlier {
     core: Arc<Core>,
     admission: Arc<Admission>,
     health: Arc<Health>,
-    /// Belongs to the runtime in which pages are made.
+    /// Belongs to the runtime that serves the pages.
     client: Client,
     options: Current<AdminOptions>,
     observer: Observer,
-    /// The numbers when an operator last had them begin anew, and when that was.
+    /// The numbers at the last reset by an operator, and the time of that reset.
     baseline: Mutex<(Counts, Timestamp)>,
-    /// One round of probes at a time on behalf of those who ask for the present state.
+    /// Limits probes on behalf of these pages to one round at a time.
     probing: Semaphore,
 }
 
 impl Earlier {
-    /// The pages over these rooms.
+    /// Builds the pages over these rooms.
     pub fn new(
         core: Arc<Core>,
         admission: Arc<Admission>,
@@ -64,30 +64,30 @@ impl Earlier {
         }
     }
 
-    /// The numbers since the edge began, or since they were begun anew, and since when that is.
+    /// Returns the numbers since the edge started or since the last reset, and the time of that.
     fn counts(&self) -> (Counts, Timestamp) {
         let (before, since) = *self.baseline.lock().unwrap_or_else(PoisonError::into_inner);
         (Counts::of(&self.core, &self.admission).since(&before), since)
     }
 
-    /// Has the numbers begin anew. What Prometheus is told goes on.
+    /// Restarts the numbers from zero. Prometheus counters are not affected.
     fn begin_anew(&self) {
         *self.baseline.lock().unwrap_or_else(PoisonError::into_inner) =
             (Counts::of(&self.core, &self.admission), Timestamp::now());
     }
 }
 
-/// With one decimal: what is measured is not more exact than that.
+/// Rounds to one decimal, the precision of the measurements.
 fn rounded(value: f64) -> f64 {
     (value * 10.0).round() / 10.0
 }
 
-/// `part` of `all` in percent; `None` of nothing.
+/// Returns `part` of `all` in percent; `None` if `all` is zero.
 fn percent(part: u64, all: u64) -> Option<f64> {
     (all > 0).then(|| rounded(100.0 * part as f64 / all as f64))
 }
 
-/// As the earlier system spelled it: `99.0%`.
+/// In the format of the earlier system: `99.0%`.
 fn percent_text(part: u64, all: u64) -> Option<String> {
     percent(part, all).map(|percent| format!("{percent:.1}%"))
 }

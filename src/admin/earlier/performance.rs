@@ -1,4 +1,4 @@
-//! `high_volume_config`, `unified_wal`, `performance_stats`, `concurrency_details`, and what instances are shown with: in
+//! `high_volume_config`, `unified_wal`, `performance_stats`, `concurrency_details`, and the fields of instances: in
 //! `/status`, `/wal/status`, `/admin/instances` and `/admin/scalability_status`.
 
 use std::time::Duration;
@@ -13,14 +13,14 @@ use crate::ids::{InstanceId, Seq};
 use crate::web::rfc3339;
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// How long a look at the present state waits for the probes.
+/// How long a request for the current state waits for the probes.
 const PROBES: Duration = Duration::from_secs(5);
 
-/// Entries that are still to be replicated, as the page that shows them has counted them.
+/// Entries that are not replicated everywhere yet, as counted by the page that shows them.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::admin) struct Pending {
     pub all: u64,
-    /// Of these, on instances that requests are sent to.
+    /// Of these, those that an instance in use lacks.
     pub in_reach: u64,
 }
 
@@ -45,14 +45,16 @@ pub(in crate::admin) fn extend(page: &mut Value, more: Value) {
 }
 
 impl Earlier {
-    /// Probes every instance now, for who wants the present state. Two who ask at once share it.
+    /// Probes every instance now, for requests that want the current state. Concurrent requests share one round of
+    /// probes.
     pub(in crate::admin) async fn probe(&self) {
         if let Ok(_turn) = self.probing.try_acquire() {
             let _ = tokio::time::timeout(PROBES, self.health.probe()).await;
         }
     }
 
-    /// For how long each instance has lacked the oldest write that it lacks, in seconds; `None`: the journal cannot say.
+    /// Returns for how many seconds each instance has lacked its oldest missing write; `None` if the journal cannot be
+    /// read.
     pub(in crate::admin) async fn lags(&self) -> Vec<Option<f64>> {
         let oldest: Vec<Option<Seq>> = {
             let board = self.core.board();
@@ -149,7 +151,7 @@ impl Earlier {
         registry.ids().map(|id| registry.in_flight(id)).sum()
     }
 
-    /// What `/status` has besides.
+    /// The additional fields of `/status`.
     pub(in crate::admin) fn status(&self, store: StoreKind, pending: Pending) -> Value {
         let (counts, since) = self.counts();
         let traffic = &counts.traffic;
@@ -171,7 +173,7 @@ impl Earlier {
         })
     }
 
-    /// What `/wal/status` has besides, whether or not the journal can be read.
+    /// The additional fields of `/wal/status`, whether or not the journal can be read.
     pub(in crate::admin) fn wal_status(&self, store: StoreKind, pending: Pending) -> Value {
         let (counts, since) = self.counts();
         json!({
@@ -185,7 +187,7 @@ impl Earlier {
         })
     }
 
-    /// What `/status` says of an instance besides.
+    /// The additional fields of an instance in `/status`.
     pub(in crate::admin) fn instance(&self, id: InstanceId, behind: u64, lag: Option<f64>) -> Value {
         let traffic = self.core.registry().traffic(id);
         let numbers = traffic.numbers();
@@ -237,7 +239,7 @@ impl Earlier {
         let mut pooling = object(json!({
             "available": true,
             "enabled": kept.is_some(),
-            // They are opened when they are needed.
+            // Connections are opened on demand.
             "min_connections": 0,
         }));
         set(&mut pooling, "max_connections", kept);

@@ -12,14 +12,14 @@ use crate::clock::Timestamp;
 use crate::journal::{AuditPage, AuditQuery, Filter, OperationType, Status, TransactionRow};
 use crate::web::{PageRequest, Reply, rfc3339};
 
-/// Transactions that a list names at most.
+/// The most transactions in a list.
 const LISTED: u32 = 50;
-/// What counts as recent.
+/// The period that counts as recent.
 const RECENT: Duration = Duration::from_secs(24 * 60 * 60);
 /// A hundred years.
 const MOST_HOURS: f64 = 876_600.0;
 
-/// Every write by name, an application's own operations left out.
+/// The name of every write; an application's own operations are not included.
 const WRITES: [&str; 12] = [
     "add",
     "update",
@@ -75,12 +75,12 @@ fn failed(row: &TransactionRow) -> Value {
 }
 
 impl Earlier {
-    /// `GET /admin/wal_count`. Ready: the journal takes writes.
+    /// `GET /admin/wal_count`. `ready`: whether the journal takes writes.
     pub(in crate::admin) fn wal_count(pending: u64, ready: bool) -> Value {
         json!({ "pending_writes": pending, "wal_system_ready": ready })
     }
 
-    /// `GET /admin/wal_errors`: writes that wait for recovery or were given up, and open ones that have failed so far.
+    /// `GET /admin/wal_errors`: writes that wait for recovery or were given up, and open ones with a failure so far.
     pub(in crate::admin) async fn wal_errors(&self) -> Result<Value, Refusal> {
         let store = self.core.store();
         let page = store.audit(&query(&WRITES, &[Status::Failed, Status::Abandoned], None)).await?;
@@ -117,7 +117,8 @@ impl Earlier {
         }))
     }
 
-    /// `POST /wal/cleanup`: as retention does, of what ended so long ago. Without an age: of what retention would remove.
+    /// `POST /wal/cleanup`: removes, as retention does, what ended at least this long ago. The default age is that of
+    /// retention.
     pub(in crate::admin) async fn wal_cleanup(&self, safety: &Safety, request: &PageRequest) -> Result<Reply, Refusal> {
         let expected = || Refusal::BadBody(format!("Expected {{\"max_age_hours\": n}}, n from 0 to {MOST_HOURS}"));
         let body: &[u8] = if request.body.trim_ascii().is_empty() { b"{}" } else { &request.body };
@@ -131,7 +132,7 @@ impl Earlier {
         let body = json!({
             "status": "success",
             "deleted_entries": deleted,
-            // What is open is finished by recovery; nothing is set back.
+            // Recovery finishes open writes; none are reset.
             "reset_entries": 0,
             "cleaned": deleted,
             "message": message,

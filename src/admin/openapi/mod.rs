@@ -1,9 +1,10 @@
-//! `/openapi.json`: the edge's own pages, described.
+//! `/openapi.json`: a description of the edge's own pages.
 //!
-//! What each page says stands in `pages.json`, in short: `"text"`, `"whole"` (a whole number), `"number"`, `"flag"`, `"any"`,
-//! with `?` behind it where null is said too; `@name` is one of the shapes at its end; a list has its one item, an object its
-//! fields, `"*"` stands for any name, and a name that ends with `?` may be absent. `empty` is no body, and `content:` one of that
-//! media type. This file makes a document of it, with 401 and 403 wherever the table of pages asks for a role.
+//! `pages.json` describes the content of each page in a short form: `"text"`, `"whole"` (a whole number), `"number"`,
+//! `"flag"`, `"any"`, with a trailing `?` if null is possible; `@name` refers to one of the shapes at the end of the
+//! file. A list contains its one item, an object its fields; the name `"*"` stands for any name, and a name that ends
+//! with `?` may be absent. `empty` is no body, and `content:` is a body of that media type. This file turns the short
+//! form into an OpenAPI document and adds 401 and 403 wherever the table of pages requires a role.
 
 use std::sync::LazyLock;
 
@@ -14,21 +15,21 @@ use crate::chroma::EdgeAnswer;
 use crate::web::Reply;
 
 const PAGES: &str = include_str!("pages.json");
-/// The methods that a description may have.
+/// The methods that a description may contain.
 const METHODS: [&str; 3] = ["get", "post", "delete"];
 
 static DOCUMENT: LazyLock<Option<String>> = LazyLock::new(|| Some(document(PAGES)?.to_string()));
 
-/// The page.
+/// Answers with the document.
 pub(super) fn page() -> Reply {
     match DOCUMENT.as_ref() {
         Some(document) => Reply::json(200, document.as_str()),
-        // A test makes it.
+        // A test ensures that the document can be built.
         None => EdgeAnswer::empty(500).into(),
     }
 }
 
-/// `None`: the description is none.
+/// Builds the document. `None`: `pages` is not a valid description.
 fn document(pages: &str) -> Option<Value> {
     let pages: Map<String, Value> = serde_json::from_str(pages).ok()?;
     let shapes = pages.get("shapes")?.as_object()?;
@@ -107,7 +108,7 @@ fn status_text(status: &str) -> &'static str {
     }
 }
 
-/// The schema of a shape.
+/// Returns the JSON schema of a shape.
 fn schema(shape: &Value) -> Option<Value> {
     match shape {
         Value::String(text) => named(text),

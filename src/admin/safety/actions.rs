@@ -1,6 +1,6 @@
 //! Actions: trigger recovery, and remove old transactions.
 //!
-//! Neither can do harm: recovery decides for itself what it may do, and what may go is the store's rule (R11).
+//! Neither can do harm: recovery itself decides what it may do, and rule R11 of the store decides what may be removed.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::clock::{self, Timestamp};
 use crate::journal::Trimming;
 use crate::web::{PageRequest, Reply};
 
-/// Transactions per commit, so that no write waits for long.
+/// Transactions removed per commit; small enough that no write waits long.
 const BATCH: u32 = 500;
-/// How long one request removes transactions.
+/// How long one request may go on removing transactions.
 const LONGEST: Duration = Duration::from_secs(10);
-/// How long a trigger waits for the probes.
+/// How long a triggered recovery waits for the probes.
 const PROBES: Duration = Duration::from_secs(5);
 /// A hundred years.
 const MOST_DAYS: u32 = 36_525;
@@ -28,9 +28,9 @@ struct Cleanup {
 }
 
 impl Safety {
-    /// Probes every instance now, and ends every wait for a retry.
+    /// Probes every instance now, and ends every wait before a retry.
     pub(super) async fn trigger(&self) -> Reply {
-        // An instance that hangs is left to the regular probes.
+        // A hanging instance is left to the regular probes.
         let _ = tokio::time::timeout(PROBES, self.health.probe()).await;
         let pending = self.core.hurry();
         let message = match pending {
@@ -41,7 +41,7 @@ impl Safety {
         Reply::json(200, json!({ "success": true, "message": message, "pending": pending }).to_string())
     }
 
-    /// Removes transactions that ended so many days ago, as retention does.
+    /// Removes transactions that ended at least this many days ago, as retention does.
     pub(super) async fn cleanup(&self, request: &PageRequest) -> Result<Reply, Refusal> {
         let expected = || Refusal::BadBody(format!("Expected {{\"days_old\": n}}, n from 0 to {MOST_DAYS}"));
         let Cleanup { days_old } = serde_json::from_slice(&request.body).map_err(|_| expected())?;
@@ -54,8 +54,9 @@ impl Safety {
         Ok(Reply::json(200, body.to_string()))
     }
 
-    /// Removes what ended so long ago, as far as retention may and as much as one request does: how many transactions went,
-    /// and why no more did. Nothing goes whose id a client may still repeat: it would be executed a second time.
+    /// Removes transactions that ended at least this long ago, if retention may remove them, and as many as one request
+    /// may. Returns how many it removed, and why not more. Keeps those whose id a client may still repeat: without
+    /// them, a repeated write would be executed a second time.
     pub(in crate::admin) async fn remove_older(&self, age: Duration) -> Result<(u64, String), Refusal> {
         let keep = self.options.get().keep_ids;
         let before = Timestamp::now().before(age.max(keep));

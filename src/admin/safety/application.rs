@@ -1,4 +1,4 @@
-//! An application's own operations: the application executes them, the edge records them.
+//! An application's own operations: the application executes them, and the edge records them.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -15,13 +15,13 @@ use crate::journal::{
 };
 use crate::web::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, idempotency_key};
 
-/// Ids are scoped by tenant, and an application's operation has none.
+/// Ids are scoped by tenant, and an application's operation has no tenant.
 const NO_TENANT: &str = "";
 const LONGEST_METHOD: usize = 64;
 const LONGEST_PATH: usize = 8 * 1024;
-/// In characters. What is longer is cut: it is kept for each operation that failed.
+/// In characters. Longer reasons are cut, because one is kept for each failed operation.
 const LONGEST_REASON: usize = 4 * 1024;
-/// Headers that carry no secrets. All others are not stored: nobody knows every name of a secret.
+/// Headers that are known to carry no secrets. Other headers are not stored: no list of secret names would be complete.
 const STORED: [&str; 18] = [
     "accept",
     "accept-encoding",
@@ -79,14 +79,14 @@ fn bad(expected: &str) -> impl Fn(serde_json::Error) -> Refusal {
 }
 
 impl Safety {
-    /// Journals that an operation begins.
+    /// Journals the beginning of an operation.
     pub(super) async fn begin(&self, request: &PageRequest) -> Result<Reply, Refusal> {
         let brought = self.options.get().key_headers.read(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
         let brought = brought.map(|key| key.text);
         let draft = draft(request, brought.as_deref())?;
         let (id, key) = (draft.transaction_id, draft.client_key.clone());
         let shown_id = brought.clone().unwrap_or_else(|| id.to_string());
-        // An operation with a client's id can also be found by the edge's id.
+        // An operation that began with a client's id can also be found by the edge's id.
         if let Some(first) = brought.as_deref().and_then(idempotency_key::given)
             && let Some(details) = self.core.store().details(&Lookup::Id(first)).await?
             && details.transaction.lane.is_none()
@@ -99,7 +99,7 @@ impl Safety {
         let quota = self.core.applications_quota();
         let coming = match self.claim(&draft.client, bytes).await {
             Ok(coming) => coming,
-            // Its repetition takes nothing.
+            // A repeated request needs no space.
             Err(refusal) => {
                 let known = self.core.store().details(&lookup).await?.ok_or(refusal)?;
                 return self.repeated(&known, &key, &shown_id);
@@ -115,7 +115,8 @@ impl Safety {
         self.repeated(&details, &key, &shown_id)
     }
 
-    /// Claims so many bytes for the client. Its own share is asked first: what it has no room for it takes from nobody.
+    /// Claims bytes for this client. The client's own share is checked first: if the share is full, the claim takes
+    /// nothing from the common space.
     async fn claim(&self, client: &str, bytes: u64) -> Result<Coming<'_>, Refusal> {
         let quota = self.core.applications_quota();
         let coming = quota.comes(client.to_owned(), bytes);
@@ -128,7 +129,7 @@ impl Safety {
         Ok(coming)
     }
 
-    /// Journals the fact, for which so many bytes were claimed: they are given back if it certainly is not journaled.
+    /// Journals the fact, for which `bytes` were claimed. Releases the claim if the fact certainly was not journaled.
     async fn record_claimed(&self, fact: Fact, bytes: u64, id: TransactionId) -> Result<(), Refusal> {
         self.core.journal().record_in_time(vec![fact]).await.map_err(|error| {
             if !matches!(error, AppendError::InDoubt(_)) {
@@ -138,14 +139,14 @@ impl Safety {
         })
     }
 
-    /// The answer to a repeated begin: the existing operation, if the request is the same.
+    /// Answers a repeated begin with the existing operation, if the request is the same.
     fn repeated(&self, first: &Details, key: &ClientKey, shown_id: &str) -> Result<Reply, Refusal> {
         let same = first.transaction.client_key.as_ref().is_some_and(|held| held.fingerprint == key.fingerprint);
         let reply = self.show(201, first).with(TRANSACTION_ID, shown_id);
         if same { Ok(reply.with(REPLAYED, "true")) } else { Err(Refusal::Reused) }
     }
 
-    /// Journals that it is done.
+    /// Journals that the operation succeeded.
     pub(super) async fn complete(&self, id: &str, request: &PageRequest) -> Result<Reply, Refusal> {
         let expected = "{\"status\": int, \"result\": any}";
         let Complete { status, result } = serde_json::from_slice(&request.body).map_err(bad(expected))?;
@@ -182,7 +183,8 @@ impl Safety {
         let (id, seq) = (row.transaction_id, row.seq);
         let fact = Fact::ApplicationReported { seq, report: report.clone(), at: Timestamp::now() };
         let bytes = more_for(row, &report);
-        // What could begin can end: a short answer takes nothing more. The share is that of who began it.
+        // An operation that could begin can also end: a short answer needs no more space. The share is that of the
+        // client who began it.
         let coming = match bytes {
             0 => None,
             _ => Some(self.claim(row.client.as_deref().unwrap_or_default(), bytes).await?),
@@ -193,7 +195,7 @@ impl Safety {
         self.if_matches(&after, &report)
     }
 
-    /// The operation, if its status matches the report; another report may have come first.
+    /// Returns the operation, if its status matches the report; another report may have been first.
     fn if_matches(&self, details: &Details, report: &ApplicationReport) -> Result<Reply, Refusal> {
         let row = &details.transaction;
         if row.status.is_final() && row.status != report.status(row.timing_gap) {
@@ -203,7 +205,7 @@ impl Safety {
     }
 }
 
-/// What the operation takes more than before when this is reported of it.
+/// Returns the additional bytes that the operation takes with this report.
 fn more_for(row: &TransactionRow, report: &ApplicationReport) -> u64 {
     let before = row.failure_reason.as_ref().map_or(0, |reason| reason.chars().count());
     let reason = report.reason().map_or(before, |reason| reason.chars().count());
@@ -211,14 +213,14 @@ fn more_for(row: &TransactionRow, report: &ApplicationReport) -> u64 {
     counted((reason + answer) as u64).saturating_sub(counted(before as u64))
 }
 
-/// A path or URL without user and password, and without the values of its query.
+/// Removes user and password from a path or URL, and the values from its query.
 fn without_secrets(path: &str) -> String {
     let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
     let path = path.split('#').next().unwrap_or_default();
     let (scheme, rest) = path.split_once("//").map_or(("", path), |(scheme, rest)| (scheme, rest));
     let start = if rest.len() == path.len() { String::new() } else { format!("{scheme}//") };
     let (authority, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    // Without a scheme, a colon before the @ tells a password from a name.
+    // Without a scheme, only a colon before the @ shows that a password is present.
     let has_secret =
         |authority: &str| !start.is_empty() || authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
     let host = if has_secret(authority) { authority.rsplit('@').next().unwrap_or_default() } else { authority };

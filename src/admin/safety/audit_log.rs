@@ -1,4 +1,4 @@
-//! The audit log: pages, newest first, with the counts of all that the filter matches.
+//! The audit log: pages, newest first, with the counts of all transactions that match the filter.
 
 use serde_json::{Map, Value, json};
 
@@ -13,7 +13,7 @@ const LIMIT: u32 = 100;
 const LONGEST: u32 = 1000;
 
 impl Safety {
-    /// The page that the query asks for.
+    /// Returns the page that the query requests.
     pub(super) async fn transactions(&self, request: &PageRequest) -> Result<Reply, Refusal> {
         let mut query = asked(&Query::of(&request.query))?;
         query.filter.principal = request.principal.sees_only().map(str::to_owned);
@@ -47,7 +47,7 @@ fn asked(query: &Query) -> Result<AuditQuery, Refusal> {
     Ok(AuditQuery { filter, after, limit })
 }
 
-/// Headers cannot contain NUL, and no store accepts it.
+/// Refuses NUL: headers cannot contain it, and no store accepts it.
 pub(super) fn text(text: &str) -> Option<String> {
     (!text.contains('\0')).then(|| text.to_owned())
 }
@@ -72,7 +72,7 @@ fn operations(text: &str) -> Option<Vec<OperationType>> {
     Some(OperationType::shown_as(text)).filter(|found| !found.is_empty())
 }
 
-/// An opaque cursor: where a page ended.
+/// Formats an opaque cursor: the position at which a page ended.
 fn cursor(place: AuditCursor) -> String {
     format!("{:x}.{:x}", place.created_at.millis(), place.seq.get())
 }

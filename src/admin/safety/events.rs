@@ -1,4 +1,4 @@
-//! Events as they happen, for a session or for one transaction: server-sent events.
+//! A live stream of events for a session or a transaction: server-sent events.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,9 +13,9 @@ use crate::journal::{EventId, EventScope};
 use crate::web::{Live, PageAnswer, PageRequest, Reply};
 
 const LAST_EVENT_ID: &str = "last-event-id";
-/// Asks nginx and its kin to pass each message on at once.
+/// Tells nginx and similar proxies to pass each message on at once.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-/// Sessions up to this length, in bytes, can be listened to.
+/// The longest session name, in bytes, that a stream can be opened for.
 const LONGEST_SESSION: usize = 255;
 
 impl Safety {
@@ -81,7 +81,7 @@ impl Live for EventStream {
     }
 }
 
-/// The answer to HEAD.
+/// The answer to HEAD: the headers of a stream without events.
 struct HeadOnly;
 
 #[async_trait]

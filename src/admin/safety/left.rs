@@ -1,31 +1,31 @@
-//! Why a cleanup leaves what it leaves, in words.
+//! The reasons, in words, why a cleanup leaves transactions behind.
 
 use crate::clock::Timestamp;
 use crate::journal::{AuditQuery, Filter, ReadError, Status, Store};
 use crate::web::rfc3339;
 
-/// What says how old something must be to go.
+/// Where the age limit comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bound {
-    /// Who asked for the cleanup.
+    /// The request for the cleanup.
     Asked,
-    /// `idempotency.keep`, which is longer than what was asked for.
+    /// `idempotency.keep`, which is longer than the requested age.
     KeepIds,
 }
 
-/// Transactions that are left when nothing more may go.
+/// The transactions left when no more may be removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Left {
-    /// They have not ended.
+    /// Not ended.
     open: u64,
-    /// They were journaled after the bound, and have ended.
+    /// Journaled after the bound, and ended.
     newer: u64,
-    /// They were journaled before it, and have ended.
+    /// Journaled before the bound, and ended.
     older: u64,
 }
 
 impl Left {
-    /// Counts them. What comes meanwhile may be counted or not.
+    /// Counts them. Transactions that arrive meanwhile may or may not be counted.
     pub async fn count(store: &dyn Store, before: Timestamp) -> Result<Left, ReadError> {
         let statuses = Status::ALL.into_iter().filter(|status| status.is_final()).collect();
         let filter = Filter { statuses, since: Some(before), ..Filter::default() };
@@ -38,7 +38,7 @@ impl Left {
         Ok(Left { open: sum(false), newer, older: sum(true).saturating_sub(newer) })
     }
 
-    /// Why they stay.
+    /// Explains why they stay.
     pub fn text(&self, before: Timestamp, bound: Bound) -> String {
         let total = self.open.saturating_add(self.newer).saturating_add(self.older);
         if total == 0 {

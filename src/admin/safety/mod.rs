@@ -1,7 +1,7 @@
-//! Pages about transactions: one transaction, the audit log, numbers, events and actions.
+//! Pages about transactions: a single transaction, the audit log, numbers, events and actions.
 //!
-//! Which path is which page, and with which methods, is decided here; what a page says, in the file of its name. Every
-//! number comes from the journal when it is asked for. docs/transaction-safety.md is the page for clients.
+//! Decides the path and the methods of each page; the file named after a page decides its content. Every number is read
+//! from the journal at the time of the request. docs/transaction-safety.md describes these pages for clients.
 
 mod actions;
 mod application;
@@ -31,10 +31,10 @@ use crate::instance::Health;
 use crate::proxy::Admission;
 use crate::web::{PageAnswer, PageRequest, Reply};
 
-/// Requests that wait for a transaction's end at once.
+/// The most requests that may wait for transactions at once.
 const WAITING: usize = 16 * 1024;
 
-/// What these pages are made from.
+/// The rooms that these pages read from.
 pub(super) struct Safety {
     core: Arc<Core>,
     admission: Arc<Admission>,
@@ -59,7 +59,7 @@ pub(super) enum SafetyPage {
 }
 
 impl SafetyPage {
-    /// The page at this path.
+    /// Returns the page at this path.
     pub(super) fn at(path: &str) -> Option<SafetyPage> {
         if path == "/admin/transaction_safety_status" {
             return Some(SafetyPage::AdminStatus);
@@ -79,7 +79,7 @@ impl SafetyPage {
         }
     }
 
-    /// The methods that it has.
+    /// Returns the methods that the page supports.
     pub(super) const fn methods(&self) -> &'static str {
         match self {
             SafetyPage::Transaction { .. } | SafetyPage::Status | SafetyPage::AdminStatus | SafetyPage::Events => {

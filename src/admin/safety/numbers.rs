@@ -1,5 +1,5 @@
-//! How many transactions there are, of which status, and what waits for recovery: from the journal and the board, when
-//! it is asked for.
+//! The numbers of transactions by status and of those waiting for recovery, read from the journal and the board at the
+//! time of the request.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Safety {
         let recovering = self.core.is_recovering();
         let mut body = json!({
             "available": summary.is_ok(),
-            // This page is shown by an active edge, which has its journal.
+            // Only an active edge shows this page, and an active edge has its journal.
             "service_running": true,
             "recovery_service_running": recovering,
             "recovery_interval": self.options.get().recovery_interval.as_secs_f64(),
@@ -63,7 +63,7 @@ impl Safety {
     }
 }
 
-/// Fields that would come from the journal are empty or null.
+/// Sets the fields that need the journal to empty or null.
 fn unread(body: &mut Value, error: &ReadError, lists: &[&str], others: &[&str]) {
     lists.iter().for_each(|name| body[*name] = json!([]));
     others.iter().for_each(|name| body[*name] = Value::Null);

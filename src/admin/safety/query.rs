@@ -1,4 +1,4 @@
-//! The parameters in a request's query. Unknown ones are ignored; of one given twice, the first counts.
+//! The parameters in a request's query. Unknown ones are ignored; if one is given twice, the first counts.
 
 use percent_encoding::percent_decode;
 
@@ -20,12 +20,12 @@ impl Query {
         Query(pairs.collect())
     }
 
-    /// The parameter's value.
+    /// Returns the parameter's value.
     pub(in crate::admin) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The parameter, understood; the refusal says what was expected.
+    /// Parses the parameter; a refusal states what was expected.
     pub(in crate::admin) fn read<T>(
         &self,
         name: &'static str,

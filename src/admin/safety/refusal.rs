@@ -1,4 +1,4 @@
-//! Every way in which these pages refuse a request, folded once into status, reason and text.
+//! Every way in which these pages refuse a request, each mapped once to status, reason and text.
 
 use http::header::RETRY_AFTER;
 
@@ -11,40 +11,40 @@ use crate::web::Reply;
 #[derive(Clone, Debug)]
 pub(in crate::admin) enum Refusal {
     BadTransactionId,
-    /// A query parameter that cannot be understood.
+    /// A query parameter that cannot be parsed.
     BadParameter {
         name: &'static str,
         expected: &'static str,
     },
-    /// A body that cannot be understood.
+    /// A body that cannot be parsed.
     BadBody(String),
     UnknownTransaction,
-    /// Several tenants, or principals, have a transaction that their client called so.
+    /// Several tenants, or principals, have a transaction with this client's id.
     AmbiguousId,
-    /// The transaction is a write; only the edge can end it.
+    /// The transaction is a write, and only the edge can end it.
     NotAnApplicationOperation,
-    /// The operation has ended with another status.
+    /// The operation has already ended with another status.
     Final,
     /// The id was used for another request.
     Reused,
-    /// What was to be written is not in the journal.
+    /// The facts of this request were not journaled.
     JournalUnavailable(String),
-    /// What was asked for is in the journal, which does not answer.
+    /// The journal cannot be read.
     JournalUnreadable(ReadError),
-    /// A cleanup has removed nothing.
+    /// A cleanup removed nothing.
     NotRemoved(String),
-    /// What was asked for may be durable.
+    /// The facts of this request may be durable.
     JournalInDoubt(TransactionId),
-    /// Applications' own operations take as much of the journal as they may.
+    /// Applications' own operations have used up their part of the journal.
     ApplicationsFull {
         limit: u64,
     },
-    /// Those of this client take as much as they may.
+    /// This client's operations have used up its share.
     ClientApplicationsFull {
         limit: u64,
     },
     TooManyWait,
-    /// A stream of events is either for a session or for a transaction.
+    /// A stream of events is either for one session or for one transaction.
     OneOfTwo,
     TooManyStreams,
 }
@@ -142,7 +142,7 @@ impl From<ReadError> for Refusal {
 }
 
 impl Refusal {
-    /// The refusal for facts of this transaction that the journal did not commit.
+    /// Maps a failed commit of facts about this transaction to a refusal.
     pub(super) fn of_record(error: AppendError, id: TransactionId) -> Refusal {
         match error {
             AppendError::Declined => Refusal::JournalUnavailable(error.to_string()),

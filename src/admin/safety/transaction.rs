@@ -1,4 +1,4 @@
-//! One transaction, now or when it is final.
+//! One transaction, now or once it is final.
 
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,15 @@ use crate::ids::TransactionId;
 use crate::journal::{ClientKey, Details, Lookup, TransactionRow};
 use crate::web::{PageRequest, Reply, idempotency_key};
 
-/// The longest wait, in seconds.
+/// The longest wait that a client can request, in seconds.
 const LONGEST_WAIT: f64 = 60.0;
-/// How long a look waits for the marks that are on their way into the journal.
+/// How long a look-up waits for completions that are about to be recorded in the journal.
 const MARKING: Duration = Duration::from_millis(250);
-/// How often to look again although the journal has announced no outcome.
+/// How often to look again even if the journal announces no outcome.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Safety {
-    /// The transaction with this id, after the wait that was asked for.
+    /// Returns the transaction with this id, after the requested wait.
     pub(super) async fn transaction(&self, id: &str, request: &PageRequest) -> Result<Reply, Refusal> {
         let query = Query::of(&request.query);
         let wait = query.read("wait", "a number of seconds from 0 to 60", seconds)?.unwrap_or_default();
@@ -30,7 +30,7 @@ impl Safety {
         let principal = &request.principal;
         let mut details = self.find(id, tenant.as_deref(), principal).await?;
         if !details.transaction.status.is_final() {
-            // An answer given a moment ago is recorded by the next commit.
+            // The next commit records an answer that was given a moment ago.
             self.core.journal().settle_within(MARKING).await;
             details = self.find(id, tenant.as_deref(), principal).await?;
         }
@@ -40,9 +40,9 @@ impl Safety {
         Ok(self.show(200, &details))
     }
 
-    /// The transaction with this id, as the edge or the client named it: the edge's name wins. A client's name without its
-    /// tenant means one transaction, or none.
-    /// What is another principal's does not exist for those who do not see everything.
+    /// Finds the transaction by the edge's id or by the client's; the edge's id takes precedence. A client's id without
+    /// a tenant must match exactly one transaction. For principals that do not see everything, the transactions of
+    /// other principals do not exist.
     pub(super) async fn find(&self, id: &str, tenant: Option<&str>, principal: &Principal) -> Result<Details, Refusal> {
         if !idempotency_key::is_valid(id) {
             return Err(Refusal::BadTransactionId);
@@ -53,7 +53,7 @@ impl Safety {
             if let Some(found) = self.core.store().details(&own).await? {
                 return Ok(found);
             }
-            // Whoever sees everything may mean another's.
+            // A principal that sees everything may mean another principal's transaction.
             let newest = self.newest(key, principal, None).await?;
             let is_there =
                 |row: &TransactionRow| row.client_key.as_ref().is_some_and(|key| key.tenant_named() == tenant);
@@ -69,12 +69,12 @@ impl Safety {
         let scope = found.transaction.client_key.as_ref().map(|key| key.tenant.clone());
         match self.newest(key, principal, scope).await? {
             None => Ok(found),
-            // One of them is somebody else's.
+            // Another tenant or principal has one with this id, too.
             Some(_) => Err(Refusal::AmbiguousId),
         }
     }
 
-    /// The newest transaction with this key that the principal may see, outside of this scope.
+    /// Returns the newest transaction with this key that the principal may see, outside this scope.
     async fn newest(
         &self,
         key: String,
@@ -85,13 +85,13 @@ impl Safety {
         Ok(self.core.store().details(&Lookup::Key { key, of, outside }).await?)
     }
 
-    /// Waits for its end, at most until then.
+    /// Waits until the transaction is final, at most until the deadline.
     async fn ended(&self, found: Details, deadline: Instant) -> Result<Details, Refusal> {
         let Ok(_place) = self.waiting.try_acquire() else { return Err(Refusal::TooManyWait) };
         let lookup = Lookup::Id(found.transaction.transaction_id);
         let mut watch = self.core.journal().watch(found.transaction.seq);
         loop {
-            // Looked at after the watch began: no end is missed.
+            // Read after the watch began, so that no outcome is missed.
             let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;
             if details.transaction.status.is_final() || clock::now() >= deadline {
                 return Ok(details);
@@ -110,7 +110,7 @@ impl Safety {
     }
 }
 
-/// Whether the principal may see the transaction.
+/// Returns whether the principal may see the transaction.
 pub(super) fn is_seen(row: &TransactionRow, principal: &Principal) -> bool {
     principal.sees_only().is_none_or(|name| row.client_key.as_ref().and_then(ClientKey::principal) == Some(name))
 }

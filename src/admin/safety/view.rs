@@ -8,7 +8,7 @@ use crate::journal::{ClientKey, Details, Status, TimingGap, TransactionRow, is_g
 use crate::order::{MAX_RETRIES, Verdict};
 use crate::web::rfc3339;
 
-/// The fields of the list; the transaction's own page has more.
+/// Returns the fields of the list; the transaction's own page has more.
 pub(super) fn listed(row: &TransactionRow) -> Map<String, Value> {
     let time = |moment: Option<Timestamp>| moment.map(rfc3339::text);
     let fields = json!({
@@ -37,7 +37,7 @@ pub(super) fn listed(row: &TransactionRow) -> Map<String, Value> {
     }
 }
 
-/// The fields of an event: those of the list that do not change between events.
+/// Returns the fields of an event: those of the list that do not change between events.
 pub fn shown_in_event(row: &TransactionRow) -> Map<String, Value> {
     let mut fields = listed(row);
     for volatile in ["retry_count", "max_retries", "next_retry_at", "target_instance"] {
@@ -46,7 +46,7 @@ pub fn shown_in_event(row: &TransactionRow) -> Map<String, Value> {
     fields
 }
 
-/// The fields of the transaction's own page.
+/// Returns the fields of the transaction's own page.
 pub(super) fn whole(details: &Details, registry: &Registry) -> Value {
     let row = &details.transaction;
     let mut fields = listed(row);
@@ -61,18 +61,19 @@ pub(super) fn whole(details: &Details, registry: &Registry) -> Value {
     Value::Object(fields)
 }
 
-/// Whether a definite answer was given.
+/// Returns whether the client got a definite answer.
 pub(super) const fn is_done(status: Status) -> bool {
     matches!(status, Status::Completed | Status::Recovered)
 }
 
-/// The id that the client sent, if it sent one: without one, the stored key is the transaction's own id.
+/// Returns the id that the client sent, if any: otherwise the stored key is the transaction's own id.
 fn idempotency_key(row: &TransactionRow) -> Option<&str> {
     let key: &ClientKey = row.client_key.as_ref()?;
     (!is_given(&key.key, row.transaction_id)).then_some(key.key.as_str())
 }
 
-/// A rejected write is applied nowhere, although every instance's progress is beyond it.
+/// Lists whether each instance has applied the write. A rejected write is applied nowhere, although every instance's
+/// progress is beyond it.
 fn instances(details: &Details, registry: &Registry) -> Vec<Value> {
     let row = &details.transaction;
     let reached = |name: &str| {
@@ -84,7 +85,7 @@ fn instances(details: &Details, registry: &Registry) -> Vec<Value> {
     names.map(|name| json!({ "name": name, "applied": applied(name) })).collect()
 }
 
-/// A body as JSON, or as text if it is not JSON.
+/// Returns a body as JSON, or as text if it is not JSON.
 fn body(bytes: &[u8]) -> Value {
     if bytes.is_empty() {
         return Value::Null;

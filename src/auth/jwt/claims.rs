@@ -1,6 +1,6 @@
-//! What the claims of a JWT say: how long it is valid, for whom, whose it is, and what it may do.
+//! The claims of a JWT: how long it is valid, for whom, whose it is, and what it may do.
 //!
-//! The signature has been found right before.
+//! The signature has already been verified.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use crate::auth::principal::Principal;
 use crate::auth::role::Role;
 use crate::clock::Timestamp;
 
-/// Stands before `sub` in the name of a principal. No configured token's name holds a colon.
+/// The prefix of `sub` in a principal's name. The name of a configured token never contains a colon.
 const PREFIX: &str = "jwt:";
-/// The name is stored with every write.
+/// Limited because the name is stored with every write.
 const LONGEST_SUBJECT: usize = 128;
 
-/// Under which names a token brings what the edge asks for.
+/// The names of the claims that the edge reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimNames {
     pub role: String,
@@ -27,14 +27,14 @@ pub struct ClaimNames {
     pub collections: String,
 }
 
-/// What a token must say.
+/// The requirements for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// `iss` must be this.
     pub issuer: Option<String>,
-    /// `aud` must name this; without it, a token that names somebody is for somebody else.
+    /// `aud` must name this. If `None`, a token with an audience is meant for someone else.
     pub audience: Option<String>,
-    /// By how much the issuer's clock may differ.
+    /// How far the issuer's clock may differ.
     pub leeway: Duration,
     pub claims: ClaimNames,
 }
@@ -83,11 +83,11 @@ impl Rules {
     }
 }
 
-/// Seconds since 1970, which may have a fraction.
+/// Seconds since 1970, possibly with a fraction.
 fn millis(value: &Value) -> Option<i64> {
     match value.as_i64() {
         Some(seconds) => Some(seconds.saturating_mul(1000)),
-        // Beyond what there is, the nearest there is.
+        // Outside the range, the cast saturates.
         None => value.as_f64().filter(|seconds| seconds.is_finite()).map(|seconds| (seconds * 1000.0) as i64),
     }
 }
@@ -96,7 +96,7 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.len() <= LONGEST_SUBJECT && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Without the claim, all.
+/// If the claim is absent, returns all names.
 fn names(claims: &Claims, name: &str) -> Result<Names, Rejected> {
     match claims.get(name) {
         None => Ok(Names::All),

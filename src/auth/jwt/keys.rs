@@ -1,6 +1,6 @@
-//! By which key a JWT is judged, and with which algorithm: one shared secret, or the public keys of a JWKS.
+//! Which key and which algorithm verify a JWT: one shared secret, or the public keys of a JWKS.
 //!
-//! Both are fixed by what is configured. A token names a key at most, and never an algorithm of its own choice.
+//! Both are fixed by the configuration. A token can at most name a key; it never chooses the algorithm.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +11,14 @@ use serde_json::Value;
 
 use crate::auth::token::Digest;
 
-/// A shared secret shorter than its digest is easier to guess than to break.
+/// A shared secret that is shorter than its digest is the weakest part.
 const SHORTEST_SECRET: usize = 32;
 /// In bytes: 2048 bits.
 const SHORTEST_MODULUS: usize = 256;
-/// An uncompressed point of P-256: a mark and two coordinates.
+/// An uncompressed point of P-256: a tag byte and two coordinates.
 const POINT: usize = 65;
 
-/// Why keys cannot be used. None is repeated.
+/// Why keys cannot be used. No message repeats a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyMistake {
     #[error("a secret has at least {SHORTEST_SECRET} bytes")]
@@ -37,17 +37,17 @@ pub enum KeyMistake {
     Empty,
 }
 
-/// A key, and the only algorithm that it is for.
+/// A key, and the only algorithm that it may be used with.
 #[derive(Clone)]
 pub(super) struct Key {
     decoding: DecodingKey,
     validation: Validation,
     algorithm: Algorithm,
-    /// Whether it is another key: a digest of what was configured.
+    /// Identifies the key: a digest of what was configured.
     mark: Digest,
 }
 
-/// All keys. What is shown of them is their names.
+/// All keys. Only their names are ever shown.
 #[derive(Clone)]
 pub struct Keys(Kept);
 
@@ -59,10 +59,10 @@ enum Kept {
 }
 
 impl Keys {
-    /// HS256, by this secret.
+    /// Creates an HS256 key from this secret.
     ///
     /// # Errors
-    /// It is too short.
+    /// The secret is too short.
     pub fn secret(secret: &[u8]) -> Result<Keys, KeyMistake> {
         if secret.len() < SHORTEST_SECRET {
             return Err(KeyMistake::ShortSecret);
@@ -71,10 +71,10 @@ impl Keys {
         Ok(Keys(Kept::Secret(Box::new(Key::new(key, Algorithm::HS256, Digest::of(secret))))))
     }
 
-    /// RS256 and ES256, by the keys in the text of a JWKS. Keys for something else are passed over.
+    /// Creates RS256 and ES256 keys from the text of a JWKS. Keys for other purposes are skipped.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What is wrong with the JWKS.
     pub fn set(text: &str) -> Result<Keys, KeyMistake> {
         let value: Value = serde_json::from_str(text).map_err(|_| KeyMistake::NotASet)?;
         let listed = value.get("keys").and_then(Value::as_array).ok_or(KeyMistake::NotASet)?;
@@ -95,7 +95,8 @@ impl Keys {
         if keys.is_empty() { Err(KeyMistake::Empty) } else { Ok(Keys(Kept::Set(keys))) }
     }
 
-    /// The key by which a token that names this one is judged. A secret is alone, whatever a token calls it.
+    /// Returns the key that verifies a token with this `kid`. A shared secret is the only key, whatever the token
+    /// names.
     pub(super) fn named(&self, kid: Option<&str>) -> Option<&Key> {
         match &self.0 {
             Kept::Secret(key) => Some(key),
@@ -103,7 +104,7 @@ impl Keys {
         }
     }
 
-    /// The name and the mark of each key.
+    /// Returns the name and the mark of each key.
     pub(super) fn marks(&self) -> Vec<(String, Digest)> {
         match &self.0 {
             Kept::Secret(key) => vec![("secret".to_owned(), key.mark)],
@@ -133,7 +134,7 @@ impl fmt::Debug for Keys {
 impl Key {
     fn new(decoding: DecodingKey, algorithm: Algorithm, mark: Digest) -> Key {
         let mut validation = Validation::new(algorithm);
-        // Claims are judged by this room's own rules, with the time that it is given.
+        // Claims are checked by this room's own rules, at the time that is passed in.
         validation.validate_exp = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
@@ -149,7 +150,7 @@ impl Key {
     }
 }
 
-/// What the key is for; `None`: for nothing that is asked of it here.
+/// Returns the key's algorithm, or `None` if the key is not for verifying signatures that are supported here.
 fn algorithm(key: &Jwk) -> Option<Algorithm> {
     let common = &key.common;
     let signs = common.public_key_use.as_ref().is_none_or(|purpose| *purpose == PublicKeyUse::Signature);
@@ -170,7 +171,7 @@ fn decoding(key: &Jwk) -> Option<DecodingKey> {
     match decoded.kind() {
         DecodingKeyKind::SecretOrDer(point) => (point.len() == POINT).then_some(decoded),
         DecodingKeyKind::RsaModulusExponent { n, e } => {
-            // Some issuers write a sign in front, which the verification refuses.
+            // Some issuers add a leading sign byte, which the verification rejects.
             let modulus: Vec<u8> = n.iter().copied().skip_while(|byte| *byte == 0).collect();
             let exponent: Vec<u8> = e.iter().copied().skip_while(|byte| *byte == 0).collect();
             let usable = modulus.len() >= SHORTEST_MODULUS && !exponent.is_empty();

@@ -1,7 +1,7 @@
-//! JWTs: who a token that somebody else has made and signed is from, and what it may do.
+//! JWTs: who a token that an external issuer has signed is from, and what it may do.
 //!
-//! Which algorithm counts is decided by the key, never by the token. A claim that is there and not understood is no claim to
-//! ignore: the token is refused. Nothing here opens a file or asks for the time.
+//! The key determines the algorithm, never the token. A claim that is present but not understood is not ignored: the
+//! token is refused. Nothing here opens a file or reads a clock.
 
 mod claims;
 mod keys;
@@ -21,16 +21,16 @@ use super::principal::Principal;
 use super::token::Digest;
 use crate::clock::Timestamp;
 
-/// Whose JWTs are accepted, and which.
+/// The issuer whose JWTs are accepted, and the rules for them.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     keys: Keys,
     rules: Rules,
-    /// More bytes are not looked at.
+    /// The most bytes a token may have.
     longest: usize,
 }
 
-/// Why a JWT is not accepted. What is shown names nothing that is in it.
+/// Why a JWT is not accepted. The message never contains anything from the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     #[error("it is longer than auth.jwt.token_bytes")]
@@ -64,26 +64,26 @@ pub enum Rejected {
 }
 
 impl Issuer {
-    /// Tokens that these keys prove, that these rules allow, and of at most so many bytes.
+    /// Accepts tokens of at most `longest` bytes that these keys verify and these rules allow.
     pub fn new(keys: Keys, rules: Rules, longest: usize) -> Issuer {
         signatures::install();
         Issuer { keys, rules, longest }
     }
 
-    /// Each key's name, with what tells whether it is the same key.
+    /// Returns each key's name, with a mark that differs if the key does.
     pub fn key_marks(&self) -> Vec<(String, Digest)> {
         self.keys.marks()
     }
 
-    /// Whether it may be meant: three parts, with dots between them.
+    /// Returns whether the token could be a JWT: three parts, separated by dots.
     pub(super) fn resembles(token: &[u8]) -> bool {
         token.iter().filter(|byte| **byte == b'.').count() == 2
     }
 
-    /// Who it is from.
+    /// Returns the principal that the token is from.
     ///
     /// # Errors
-    /// It is not accepted.
+    /// The token is not accepted.
     pub(super) fn principal(&self, token: &[u8], now: Timestamp) -> Result<Principal, Rejected> {
         if token.len() > self.longest {
             return Err(Rejected::TooLong);
@@ -101,7 +101,7 @@ impl Issuer {
 }
 
 impl fmt::Display for Issuer {
-    /// Algorithms and the keys' names.
+    /// Writes the algorithms and the keys' names.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.keys, f)
     }

@@ -1,6 +1,6 @@
-//! How signatures are verified: with `ring`, which the edge's TLS uses, too.
+//! How signatures are verified: with `ring`, which the edge's TLS uses as well.
 //!
-//! Three algorithms and no more. Nothing is signed here.
+//! Supports three algorithms only. Nothing is signed here.
 
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{Error, ErrorKind, new_error};
@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use ring::hmac;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey};
 
-/// Only verification is there; keys come as they are used.
+/// Supports verification only, with keys used as they are given.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(unsupported()),
     verifier_factory: verifier,
@@ -22,9 +22,9 @@ static PROVIDER: CryptoProvider = CryptoProvider {
     },
 };
 
-/// Makes the library verify with it, from now on.
+/// Makes the library use this provider from now on.
 pub(super) fn install() {
-    // Whoever comes second finds the same there.
+    // If a provider is already installed, it is this one.
     let _ = PROVIDER.install_default();
 }
 
@@ -38,7 +38,7 @@ enum Verifying {
     Rs256(RsaPublicKeyComponents<Vec<u8>>),
 }
 
-/// A key is used for its own algorithm alone, whatever a caller asks for.
+/// Uses a key only for its own algorithm, whatever algorithm is requested.
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     let verifying = match (algorithm, key.family(), key.kind()) {
         (Algorithm::HS256, AlgorithmFamily::Hmac, DecodingKeyKind::SecretOrDer(secret)) => {

@@ -1,4 +1,4 @@
-//! What is accepted of JWTs and what is not, row by row.
+//! Which JWTs are accepted, row by row.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,10 +11,11 @@ use crate::auth::{Names, Role};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: i64 = 1_800_000_000;
-/// A key of which nobody has the other half, and what it has signed: `{"sub":"rs","chroma_role":"reader","exp":4102444800}`.
+/// A public key whose private key is lost, and what it has signed:
+/// `{"sub":"rs","chroma_role":"reader","exp":4102444800}`.
 const MODULUS: &str = "sxQ1XyOh72f-QZHvt0C-0h1j-Ualo-2av5NxCd1h7UW4FegCN4TvCwymTxrVpP8K3pnqMVbO_qnga15FEALD_2-E3FmHx1kAn5R15u3bOy8r9rCqp5gezZDNb2zdiq7tQwrcgqbebypPpUixfbXwwhVXMmgNeTCc3RrzHWwivD31us1DqwxjeDImi0jKA7SrKw4JmA2AoWXk2QJTf2cVYdwK8LZtkLvCDkZ43IUxpFKvJYxjWCmCwPtrTxpe60Tb_Z2kQZC1hKpmnzs1XnoM4stbwZSOvYhKdw-hTXvIa7nKnEghNHyYjpjCYdTQM-9G4im1GOvNXNvcLCzXVNP3Mw";
 const SIGNED: &str = "eyJhbGciOiAiUlMyNTYiLCAia2lkIjogInJzYSIsICJ0eXAiOiAiSldUIn0.eyJzdWIiOiAicnMiLCAiY2hyb21hX3JvbGUiOiAicmVhZGVyIiwgImV4cCI6IDQxMDI0NDQ4MDB9.eU5AjUqNa349_kc6rVeEbmBMoDQvzKnFbrfjz1L83rPAgKnCiEWzILoqsmKivQW3itYsNZZgsA6TLqAo1SPCt92vAUeOWcdNhJUZ9lZKq12ytCZEp37KH0_TLZsuWcrxqILD0zlr_M5ZRHISYvka6bEzKSqCm-94DM9Q9dpikyLNPbzklHuYNuBlbWvyAmfPD_PKaGUXRXKx1v2mVY0NyfPG6uX1e8TAVLAePfbKNKnUpIun90QCQ94yiS34dIlKw5ERF68E8FsXzIRzIGikSPieN8zP5TEJJa7BYicit42I2Fo-LR_EQ4qBSOhq67aaZYXa5i3TImACsJqe3JC-Yw";
-/// Half as long.
+/// A modulus of half the length.
 const WEAK: &str = "yffRIovjqRhlNjpu1zy7XPOx0XV1JDz78k4x1sNbqHtmuByUu4wAF6TYo5G2ko_bOSlf7jM0Y6L4uEZ3iSBKtfdkoXFcgFGJjZkqUqhXh-wtr-_krMpDLAw8E1YL0sP72-1rPunwt8iakE32WbpbBeAKqvWbBAMRQqNQ3l2_yyU";
 
 fn encoded(bytes: &[u8]) -> String {
@@ -58,7 +59,7 @@ fn good() -> Value {
     json!({ "sub": "app|7", "chroma_role": "writer", "exp": NOW + 60 })
 }
 
-/// Good claims, but for these.
+/// Good claims with these changes.
 fn but(change: Value) -> Value {
     let mut claims = good();
     for (name, value) in change.as_object().unwrap() {
@@ -205,7 +206,7 @@ fn a_secret_makes_hs256_and_nothing_else() {
     assert!(!format!("{issuer:?} {issuer}").contains("0123456789abcdef"));
 }
 
-/// A key pair, and the public one as a JWK of this name.
+/// A key pair, and its public key as a JWK of this name.
 fn pair(kid: &str) -> (EcdsaKeyPair, Value) {
     let random = SystemRandom::new();
     let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();

@@ -1,8 +1,8 @@
-//! Ids, translated between what clients know and what one instance knows.
+//! Translates ids between those that clients know and those of one instance.
 //!
-//! [`path`] rewrites requests, [`response`] rewrites answers. Only the text of an id is ever replaced: every
-//! other byte, numbers above all, reaches the client as the instance wrote it. Which id belongs to which is
-//! the caller's to say.
+//! [`path`] rewrites requests, [`response`] rewrites answers. Only the text of an id is ever replaced. Every other
+//! byte, numbers in particular, reaches the client as the instance wrote it. The caller decides which id belongs to
+//! which.
 
 mod path;
 mod response;

@@ -1,4 +1,4 @@
-//! Paths for an instance: the collection's id replaced, the page of a list dropped, a name encoded.
+//! Paths for an instance: with the collection's id replaced, without the page of a list, with names encoded.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -9,11 +9,11 @@ use crate::ids::{InstanceCollectionId, Scope};
 /// Everything but the unreserved characters of RFC 3986.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// The request's path and query as the instance must see it: the collection segment, where the operation has an
-/// id there, becomes the instance's id; everything else stays byte for byte. Operations without an id in the
-/// path come back unchanged.
+/// Returns the request's path and query for the instance. The collection segment becomes the instance's id, if the
+/// operation has an id there; everything else stays byte for byte. The path of an operation without an id is returned
+/// unchanged.
 pub fn instance_path(operation: &Operation, path_and_query: &str, id: InstanceCollectionId) -> String {
-    // /api/v2/tenants/{t}/databases/{d}/collections/{id}: the text before the first slash counts.
+    // In /api/v2/tenants/{t}/databases/{d}/collections/{id}, the (empty) text before the first slash counts as segment 0.
     let position = match operation {
         Operation::RecordRead { .. }
         | Operation::RecordWrite { .. }
@@ -29,42 +29,42 @@ pub fn instance_path(operation: &Operation, path_and_query: &str, id: InstanceCo
     segments.join("/") + rest
 }
 
-/// The path of a collection by name, or by id where Chroma expects one: `GET`, `PUT` and `DELETE`.
+/// The path of a collection by name, or by id if Chroma expects one: `GET`, `PUT` and `DELETE`.
 pub fn collection_path(scope: &Scope, name_or_id: &str) -> String {
     format!("{}/{}", collections_path(scope), utf8_percent_encode(name_or_id, SEGMENT))
 }
 
-/// `GET` of a collection by the instance's id.
+/// The path to `GET` a collection by the instance's id.
 pub fn by_id_path(scope: &Scope, id: InstanceCollectionId) -> String {
     format!("{}/by-id/{id}", collections_path(scope))
 }
 
-/// The list of a database's collections.
+/// The path of the list of a database's collections.
 pub fn collections_path(scope: &Scope) -> String {
     format!("{}/collections", database_path(scope))
 }
 
-/// A database.
+/// The path of a database.
 pub fn database_path(scope: &Scope) -> String {
     format!("{}/{}", databases_path(&scope.tenant), utf8_percent_encode(&scope.database, SEGMENT))
 }
 
-/// Where tenants are created.
+/// The path where tenants are created.
 pub fn tenants_path() -> String {
     "/api/v2/tenants".to_owned()
 }
 
-/// One tenant.
+/// The path of a tenant.
 pub fn tenant_path(tenant: &str) -> String {
     format!("{}/{}", tenants_path(), utf8_percent_encode(tenant, SEGMENT))
 }
 
-/// The list of a tenant's databases.
+/// The path of the list of a tenant's databases.
 pub fn databases_path(tenant: &str) -> String {
     format!("/api/v2/tenants/{}/databases", utf8_percent_encode(tenant, SEGMENT))
 }
 
-/// The same list without its page, so that the instance answers all of it; other keys stay as they are.
+/// Removes the page from the path of a list, so that the instance returns all of it. Other keys stay as they are.
 pub fn strip_page(path_and_query: &str) -> String {
     let (path, query) = split_target(path_and_query);
     let Some(query) = query else { return path.to_owned() };

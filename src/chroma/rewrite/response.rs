@@ -1,6 +1,6 @@
-//! Answers for the client: ids replaced, lists cut to what the catalog knows, sorted and paged.
+//! Answers for the client: ids replaced; lists reduced to what the catalog contains, sorted and paged.
 //!
-//! `None` means that the body is not what Chroma answers here; the caller decides what to do then.
+//! `None` means that the body is not what Chroma returns here. The caller decides what to do then.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -23,7 +23,7 @@ impl Identified<'_> {
     }
 }
 
-/// One Collection object with the id that clients know. `None` also when the map lacks the instance's id.
+/// Returns one Collection object with the id that clients know; also `None` if the map lacks the instance's id.
 pub fn collection_response(
     body: &[u8],
     map: impl FnOnce(InstanceCollectionId) -> Option<CollectionId>,
@@ -33,8 +33,9 @@ pub fn collection_response(
     with_id(body, collection.id, id.uuid())
 }
 
-/// A list of Collection objects: those the map knows, under the ids that clients know, sorted by them (Chroma sorts
-/// by collection id), then paged. `body` must be the whole list: ask the instance without a page.
+/// Returns a list of the Collection objects that the map contains, with the ids that clients know, sorted by them
+/// (Chroma sorts by collection id), then paged. `body` must be the whole list: request it from the instance without a
+/// page.
 pub fn collection_list(
     body: &[u8],
     map: impl Fn(InstanceCollectionId) -> Option<CollectionId>,
@@ -45,8 +46,7 @@ pub fn collection_list(
     join(page.select(known).into_iter().map(|(id, item)| rewritten(item, id.uuid())))
 }
 
-/// The Collection objects of a list, each for itself: those the map knows, under the ids that clients know, in the list's
-/// order.
+/// Returns each Collection object of a list that the map contains, with the id that clients know, in the list's order.
 pub fn listed_collections(
     body: &[u8],
     map: impl Fn(InstanceCollectionId) -> Option<CollectionId>,
@@ -70,21 +70,21 @@ fn known_collections(
     Some(known)
 }
 
-/// Whether this is a Collection object with this id.
+/// Returns whether this is a Collection object with this id.
 pub fn is_collection(body: &[u8], id: CollectionId) -> bool {
     let shown = serde_json::from_slice::<Identified<'_>>(body);
     shown.is_ok_and(|shown| shown.name.is_some() && shown.uuid() == Some(id.uuid()))
 }
 
-/// One Database object with the id that clients know, found by its name. `None` also when the map lacks the name.
+/// Returns one Database object, found by its name, with the id that clients know; also `None` if the map lacks the name.
 pub fn database_response(body: &[u8], map: impl FnOnce(&str) -> Option<Uuid>) -> Option<Vec<u8>> {
     let database: Identified<'_> = serde_json::from_slice(body).ok()?;
     let id = map(database.name.as_deref()?)?;
     with_id(body, database.id, id)
 }
 
-/// A list of Database objects: those the map knows, in the instance's order (Chroma sorts by name, so it is the
-/// same on every instance), then paged. `body` must be the whole list.
+/// Returns a list of the Database objects that the map contains, in the instance's order (Chroma sorts by name, so it
+/// is the same on every instance), then paged. `body` must be the whole list.
 pub fn database_list(body: &[u8], map: impl Fn(&str) -> Option<Uuid>, page: Window) -> Option<Vec<u8>> {
     let items: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
     let mut known = Vec::with_capacity(items.len());
@@ -97,8 +97,8 @@ pub fn database_list(body: &[u8], map: impl Fn(&str) -> Option<Uuid>, page: Wind
     join(page.select(known).into_iter().map(|(id, item)| rewritten(item, id)))
 }
 
-/// An error body with every occurrence of the instance's id replaced by the one clients know: Chroma names ids in
-/// its messages, always lower case with dashes, so the length stays.
+/// Returns an error body with every occurrence of the instance's id replaced by the id that clients know. Chroma writes
+/// ids in its messages in lower case with dashes, so the length stays the same.
 pub fn error_text(body: &[u8], instance: InstanceCollectionId, collection: CollectionId) -> Vec<u8> {
     let (from, to) = (instance.to_string(), collection.to_string());
     let (from, to) = (from.as_bytes(), to.as_bytes());
@@ -121,7 +121,7 @@ fn rewritten(item: &RawValue, id: Uuid) -> Option<Vec<u8>> {
     with_id(body, head.id, id)
 }
 
-/// `id` is a slice of `body`: its place is where its text starts.
+/// `id` is a slice of `body`, so its position follows from where its text starts.
 fn with_id(body: &[u8], id: &RawValue, new: Uuid) -> Option<Vec<u8>> {
     let start = (id.get().as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
     let end = start.checked_add(id.get().len())?;

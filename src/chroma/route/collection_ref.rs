@@ -1,6 +1,6 @@
-//! A collection as a client names it in a path: the segment's text, and the id it spells, if it does.
+//! A collection as named in a client's path: the segment's text, and the id that it spells, if any.
 //!
-//! It decides which spellings are an id. The catalog knows whether a collection has that id, or has it as its name.
+//! It decides which spellings are ids. The catalog decides whether a collection has that id, or has it as its name.
 
 use uuid::Uuid;
 
@@ -9,18 +9,18 @@ use uuid::Uuid;
 pub struct CollectionRef(String);
 
 impl CollectionRef {
-    /// The reference with this decoded text.
+    /// Creates a reference with this decoded text.
     pub fn new(text: impl Into<String>) -> Self {
         CollectionRef(text.into())
     }
 
-    /// The text as the client meant it, percent-decoded.
+    /// The client's text, percent-decoded.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The id this spells, in any spelling Chroma accepts: any case, without dashes, in `{braces}`
-    /// around dashes, after a lower-case `urn:uuid:`.
+    /// Returns the id that this spells, in any spelling that Chroma accepts: any case, without dashes, in `{braces}`
+    /// around dashes, or after a lower-case `urn:uuid:`.
     pub fn as_id(&self) -> Option<Uuid> {
         Uuid::try_parse(&self.0).ok()
     }

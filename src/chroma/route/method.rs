@@ -1,6 +1,6 @@
-//! The methods that the routes tell apart. Which path takes which method is in `table.rs`.
+//! The methods that the routes distinguish. `table.rs` defines which path takes which method.
 
-/// Methods are case-sensitive; HEAD is answered by Chroma wherever GET is.
+/// Methods are case-sensitive. Chroma answers HEAD wherever it answers GET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Method {
     Get,
@@ -13,7 +13,7 @@ pub(super) enum Method {
 }
 
 impl Method {
-    /// The method of this name.
+    /// Returns the method with this name.
     pub fn of(text: &str) -> Self {
         match text {
             "GET" | "HEAD" => Method::Get,
@@ -26,7 +26,7 @@ impl Method {
         }
     }
 
-    /// Whether it cannot write.
+    /// Returns whether it cannot write.
     pub const fn is_safe(self) -> bool {
         matches!(self, Method::Get | Method::Options)
     }

@@ -1,10 +1,10 @@
-//! What a request is, by its method and path alone.
+//! What a request is, from its method and path alone.
 //!
-//! It decides which operation a request asks for, and which the edge answers itself because forwarding it
-//! could write unlogged or hurt an instance. It does not read bodies, resolve names, or choose an instance.
-//! Matching is Chroma's own (axum): literal segments byte for byte, percent-decoding only inside parameters,
-//! a parameter may be empty unless it is last, a trailing slash is another path. Stricter than Chroma only where a proxy in
-//! front of it could take a path for another one: such a path is none.
+//! It decides which operation a request asks for, and which requests the edge answers itself because forwarding them
+//! could write unlogged or hurt an instance. It does not read bodies, resolve names, or choose an instance. Matching is
+//! Chroma's own (axum): literal segments byte for byte, and percent-decoding only inside parameters; a parameter may be
+//! empty unless it is last, and a trailing slash makes a different path. It is stricter than Chroma only if a proxy in
+//! front of Chroma could mistake a path for another: such a path does not exist here.
 
 mod collection_ref;
 mod method;
@@ -20,7 +20,7 @@ pub use unroutable::{UnknownWrite, Unsupported};
 
 use self::method::Method;
 
-/// The operation of a request. Total: every method and path has one.
+/// Returns the operation of a request. Total: every method and path has one.
 pub fn route(method: &str, path_and_query: &str) -> Operation {
     let (path, query) = split_target(path_and_query);
     let method = Method::of(method);
@@ -40,8 +40,9 @@ pub fn route(method: &str, path_and_query: &str) -> Operation {
     }
 }
 
-/// A read that the edge does not know is passed on, if everybody on the way to a server takes its path for the same one.
-/// `*`, an authority, an empty segment, a backslash or an escape is no part of any path that clients of Chroma send there.
+/// Passes a read on that the edge does not know, if everything on the way to a server reads its path the same way.
+/// Paths with `*`, an authority, an empty segment, a backslash or an escape are not passed on: no client of Chroma
+/// sends them.
 fn passed_on(path: &str) -> Operation {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b';');
     if path.starts_with('/') && !path.contains("//") && path.bytes().all(is_plain) {
@@ -50,7 +51,7 @@ fn passed_on(path: &str) -> Operation {
     Operation::UnknownWrite(UnknownWrite::Path)
 }
 
-/// Whether a segment means "here" or "above" to some who read it: they would take the path for another.
+/// Returns whether a segment means "here" or "above" to some readers, which would take the path for another.
 fn has_dots(path: &str) -> bool {
     let is_dots = |segment: &str| {
         let mut rest = segment;
@@ -65,7 +66,7 @@ fn has_dots(path: &str) -> bool {
     path.split('/').any(is_dots)
 }
 
-/// Path and query (without `?`). A fragment is no part of a request's target.
+/// Splits a target into path and query (without `?`). A fragment is not part of a request's target.
 pub(super) fn split_target(target: &str) -> (&str, Option<&str>) {
     let target = target.split_once('#').map_or(target, |(before, _)| before);
     match target.split_once('?') {

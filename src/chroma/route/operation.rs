@@ -1,4 +1,4 @@
-//! What a request can ask for. Which request asks for what is in `table.rs`.
+//! The operations that a request can ask for. `table.rs` defines which request asks for which.
 
 use super::collection_ref::CollectionRef;
 use super::page::Page;
@@ -9,16 +9,16 @@ use crate::order::Kind;
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operation {
-    /// Passes through unchanged to any healthy instance: heartbeat, version, docs, and every safe method on
-    /// a path that this table does not know.
+    /// Passed through unchanged to any healthy instance: heartbeat, version, docs, and every safe method on a path that
+    /// this table lacks.
     System,
-    /// Below a collection, and cannot write.
+    /// A read below a collection.
     RecordRead {
         collection: CollectionRef,
         scope: Scope,
         kind: RecordReadKind,
     },
-    /// `kind` is Add, Update, Upsert or Delete; the body decides whether a delete is limited.
+    /// `kind` is Add, Update, Upsert or Delete. The body decides whether a delete is limited.
     RecordWrite {
         collection: CollectionRef,
         scope: Scope,
@@ -26,9 +26,9 @@ pub enum Operation {
     },
     CatalogRead(CatalogRead),
     CatalogWrite(CatalogWrite),
-    /// Known, and never forwarded.
+    /// Known, but never forwarded.
     Unsupported(Unsupported),
-    /// A method that may write, on a path or with a method this table lacks: never forwarded.
+    /// A method that may write, on a path or with a method that this table lacks: never forwarded.
     UnknownWrite(UnknownWrite),
 }
 
@@ -105,7 +105,7 @@ pub enum CatalogWrite {
 }
 
 impl CatalogWrite {
-    /// The kind of entry this write is journaled as.
+    /// Returns the kind of entry that this write is journaled as.
     pub const fn kind(&self) -> Kind {
         match self {
             CatalogWrite::CreateTenant => Kind::CreateTenant,

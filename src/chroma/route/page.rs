@@ -1,15 +1,15 @@
 //! `limit` and `offset` of a list, read as Chroma reads them.
 //!
-//! The edge pages lists, in its own order. It leaves a page that Chroma refuses (400) to Chroma, so that the client
-//! gets Chroma's own words: hence [`Page::Malformed`], never an error of the edge's.
+//! The edge pages lists, in its own order. A page that Chroma refuses (400) is left to Chroma, so that the client gets
+//! Chroma's own text: hence [`Page::Malformed`], never an error of the edge's.
 
 use percent_encoding::percent_decode;
 
-/// Which part of a list is asked for.
+/// The part of a list that is requested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Page {
     Window(Window),
-    /// Chroma answers 400: not a number, negative, beyond 32 bits, or given twice.
+    /// Chroma answers 400: not a number, negative, more than 32 bits, or given twice.
     Malformed,
 }
 
@@ -21,12 +21,12 @@ pub struct Window {
 }
 
 impl Window {
-    /// The place of its first item in the whole list.
+    /// Returns the position of its first item in the whole list.
     pub fn offset(self) -> usize {
         self.offset.map_or(0, widen)
     }
 
-    /// The items of this page.
+    /// Returns the items of this page.
     pub fn select<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
         let limit = self.limit.map_or(usize::MAX, widen);
         items.into_iter().skip(self.offset()).take(limit).collect()
@@ -37,7 +37,7 @@ fn widen(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Reads a query string (form encoding; keys are case-sensitive, unknown ones ignored).
+/// Parses a query string (form encoding; keys are case-sensitive, unknown ones ignored).
 pub(super) fn page(query: Option<&str>) -> Page {
     let mut limit = None;
     let mut offset = None;
@@ -56,13 +56,13 @@ pub(super) fn page(query: Option<&str>) -> Page {
     Page::Window(Window { limit, offset })
 }
 
-/// A query key that pages.
+/// A query key that belongs to a page.
 pub(in crate::chroma) enum PageField {
     Limit,
     Offset,
 }
 
-/// Which page field this raw key names, if it does.
+/// Returns the page field that this raw key names, if any.
 pub(in crate::chroma) fn page_field(key: &str) -> Option<PageField> {
     match form_decoded(key).as_str() {
         "limit" => Some(PageField::Limit),

@@ -1,7 +1,7 @@
-//! The table of Chroma 1.5.9's paths, and of the methods each has.
+//! The table of Chroma 1.5.9's paths, and of each path's methods.
 //!
-//! One place lists the paths ([`endpoint`]), one the methods ([`operation`]). The edge knows no operation that is not
-//! listed here.
+//! The paths are listed in one place ([`endpoint`]), the methods in another ([`operation`]). The edge knows no other
+//! operations.
 
 use percent_encoding::percent_decode_str;
 
@@ -13,9 +13,9 @@ use super::unroutable::{UnknownWrite, Unsupported};
 use crate::ids::Scope;
 use crate::order::Kind;
 
-/// A path that Chroma has, parameters decoded.
+/// A path that Chroma has, with its parameters decoded.
 pub(super) enum Endpoint {
-    /// Read-only, whatever it is: heartbeat, version, docs.
+    /// Any read-only path: heartbeat, version, docs.
     System,
     Reset,
     Tenants,
@@ -45,8 +45,8 @@ pub(super) enum ReadMethod {
     Post,
 }
 
-/// Decodes path parameters and remembers the first that is not UTF-8: Chroma matches the method first, and
-/// refuses such a parameter only then.
+/// Decodes path parameters and records the first that is not UTF-8. Chroma matches the method first, and refuses such a
+/// parameter only afterwards.
 #[derive(Default)]
 pub(super) struct Decoder {
     pub(super) not_utf8: Option<&'static str>,
@@ -74,7 +74,7 @@ impl Decoder {
     }
 }
 
-/// The endpoint of a path, if Chroma has one.
+/// Returns the endpoint of a path, if Chroma has one.
 pub(super) fn endpoint(path: &str, decoder: &mut Decoder) -> Option<Endpoint> {
     let relative = path.strip_prefix('/')?;
     if relative.strip_prefix("api/v1/").is_some_and(|rest| !rest.is_empty()) {
@@ -83,7 +83,7 @@ pub(super) fn endpoint(path: &str, decoder: &mut Decoder) -> Option<Endpoint> {
     if relative == "docs" || relative.starts_with("docs/") {
         return Some(Endpoint::System);
     }
-    // The longest path of the table has 11 segments: whatever follows only has to make it longer.
+    // The longest path in the table has 11 segments. A longer path only has to stay longer.
     let segments: Vec<&str> = relative.splitn(13, '/').collect();
     match segments.as_slice() {
         ["openapi.json"] | ["api", "v2"] => Some(Endpoint::System),
@@ -119,7 +119,7 @@ fn tenants(rest: &[&str], decoder: &mut Decoder) -> Option<Endpoint> {
 fn collections(scope: Scope, rest: &[&str], decoder: &mut Decoder) -> Option<Endpoint> {
     let below = match rest {
         [name] if !name.is_empty() => return Some(Endpoint::Collection(scope, decoder.text(name, "collection_id"))),
-        // The literal wins over `{collection_id}/add` and its like.
+        // The literal takes precedence over `{collection_id}/add` and similar paths.
         ["by-id", id] if !id.is_empty() => return Some(Endpoint::CollectionById(scope, decoder.reference(id))),
         [_, "add"] => Below::Write(Kind::Add),
         [_, "update"] => Below::Write(Kind::Update),
@@ -141,7 +141,7 @@ fn collections(scope: Scope, rest: &[&str], decoder: &mut Decoder) -> Option<End
     Some(Endpoint::Below(scope, decoder.reference(id), below))
 }
 
-/// The operation of a method on an endpoint.
+/// Returns the operation of a method on an endpoint.
 pub(super) fn operation(endpoint: Endpoint, method: Method, query: Option<&str>) -> Operation {
     use Method::{Delete, Get, Patch, Post, Put};
     let found = match (endpoint, method) {
@@ -206,7 +206,7 @@ fn below_operation(
     }
 }
 
-/// Safe methods pass through, to be answered by Chroma itself.
+/// Passes safe methods through, so that Chroma answers them itself.
 fn other_method(method: Method, allow: &'static str) -> Operation {
     if method.is_safe() { Operation::System } else { Operation::UnknownWrite(UnknownWrite::Method { allow }) }
 }

@@ -1,4 +1,4 @@
-//! The table against what a real server answers.
+//! The table, compared with the answers of a real server.
 
 use super::*;
 use crate::ids::Scope;
@@ -46,7 +46,7 @@ fn system_paths_pass_through() {
     }
 }
 
-/// No client of Chroma sends them: they reach no server, not even as reads.
+/// No client of Chroma sends these. They reach no server, not even as reads.
 #[test]
 fn odd_targets_are_paths_of_nobody() {
     let below = |segment: &str| format!("/api/v2/tenants/{segment}/databases");
@@ -82,7 +82,7 @@ fn odd_targets_are_paths_of_nobody() {
             assert!(matches!(route(method, path), Operation::UnknownWrite(_)), "{method} {path}");
         }
     }
-    // Names, though odd ones.
+    // Names, if unusual ones.
     for segment in ["...", ".a", "a.", "..%20", "%2e%2e%2e", "a%2Fb", "%5C", "a%00b", ".git", ""] {
         assert!(matches!(route("GET", &below(segment)), Operation::CatalogRead(_)), "{segment}");
     }

@@ -1,8 +1,8 @@
 //! The requests that the edge never forwards, and its answers to them.
 //!
-//! Forwarding a write that this edge does not know would let it happen on one instance, unlogged. So unknown
-//! writes get what Chroma 1.5.9 answers to them: 404, 405 with its `Allow`, 410. Known operations that a
-//! single-node server cannot do get Chroma's own 501.
+//! Forwarding a write that this edge does not know would execute it on one instance, unlogged. So unknown writes get
+//! the answers of Chroma 1.5.9: 404, 405 with its `Allow`, 410. Known operations that a single-node server does not
+//! support get Chroma's own 501.
 
 use crate::chroma::answer::EdgeAnswer;
 use crate::chroma::error::{ErrorBody, ErrorName};
@@ -41,12 +41,12 @@ impl Unsupported {
     }
 }
 
-/// A request that may write and that this edge does not know.
+/// A request that may write and is unknown to this edge.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UnknownWrite {
     /// No such path.
     Path,
-    /// The path exists, the method does not.
+    /// The path exists, but not with this method.
     Method { allow: &'static str },
     /// Below `/api/v1/`.
     V1,

@@ -1,4 +1,4 @@
-//! The bodies of the catalog's writes: create and update a collection, create a tenant or a database.
+//! The bodies of catalog writes: create and update a collection, create a tenant or a database.
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
@@ -13,7 +13,7 @@ use crate::chroma::limit_table::Limit;
 use crate::chroma::limits::Measured;
 use crate::chroma::reserved::is_reserved;
 
-/// What a scan made of a body.
+/// The result of scanning a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scanned<T> {
     Read(T),
@@ -21,7 +21,7 @@ pub enum Scanned<T> {
     Malformed(Refusal),
 }
 
-/// What the creation of a collection asks for.
+/// The contents of a request that creates a collection.
 #[derive(Clone, Debug)]
 pub struct CreateScan {
     pub name: String,
@@ -33,7 +33,7 @@ pub struct CreateScan {
     pub measured: Measured,
 }
 
-/// What is asked for when the name is taken (`get_or_create`).
+/// What to do if the name is taken (`get_or_create`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Existing {
     Conflict,
@@ -47,7 +47,7 @@ pub enum HnswMetadata {
     None,
 }
 
-/// What the change of a collection asks for.
+/// The contents of a request that changes a collection.
 #[derive(Clone, Debug)]
 pub struct UpdateScan {
     pub new_name: Option<String>,
@@ -134,12 +134,12 @@ pub fn scan_update_collection(body: &[u8]) -> Result<Scanned<UpdateScan>, Refusa
     Ok(Scanned::Read(UpdateScan { new_name: update.new_name, new_metadata: update.new_metadata, measured }))
 }
 
-/// The name in the body of `POST tenants`.
+/// Returns the name in the body of `POST tenants`.
 pub fn scan_create_tenant(body: &[u8]) -> Result<Scanned<String>, Refusal> {
     scan_name(body, "CreateTenantPayload")
 }
 
-/// The name in the body of `POST databases`.
+/// Returns the name in the body of `POST databases`.
 pub fn scan_create_database(body: &[u8]) -> Result<Scanned<String>, Refusal> {
     scan_name(body, "CreateDatabasePayload")
 }
@@ -161,7 +161,7 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8], payload: &'static str) -> Result
     })
 }
 
-/// The settings of an index in metadata, by their names in a configuration.
+/// The index settings in metadata, with their names in a configuration.
 const LEGACY: [(&str, &str); 7] = [
     ("hnsw:M", "max_neighbors"),
     ("hnsw:construction_ef", "ef_construction"),
@@ -172,7 +172,8 @@ const LEGACY: [(&str, &str); 7] = [
     ("hnsw:resize_factor", "resize_factor"),
 ];
 
-/// `hnsw:M` configures an index as `max_neighbors` does, and so do the others. Of a repeated key every value counts.
+/// Notes the index settings in metadata: `hnsw:M` configures an index like `max_neighbors`, and so do the others. If a
+/// key is repeated, every value counts.
 pub(super) fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
     struct Neighbors<'a>(&'a mut Measured);
     impl<'de> Visitor<'de> for Neighbors<'_> {
@@ -194,7 +195,7 @@ pub(super) fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
             Ok(())
         }
     }
-    // What is no object has no settings.
+    // Anything but an object has no settings.
     let _ = serde_json::Deserializer::from_str(metadata.get()).deserialize_map(Neighbors(measured));
 }
 

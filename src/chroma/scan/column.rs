@@ -1,4 +1,4 @@
-//! One array of a record write's body: how many items, of which types.
+//! One array in the body of a record write: the number and types of its items.
 
 use serde::de::{MapAccess, SeqAccess};
 
@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::visit::{Look, Looking, skip_map, skip_seq};
 use crate::chroma::limit_table::Limit;
 
-/// What was found in one array.
+/// The findings about one array.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Column {
     pub(super) state: ColumnState,
@@ -21,15 +21,15 @@ pub(super) struct Column {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum ColumnState {
-    /// Not there, or null.
+    /// Missing, or null.
     #[default]
     Absent,
     Present,
-    /// Chroma refuses it: an item, or the whole, has the wrong type.
+    /// Chroma refuses it: an item, or the whole value, has the wrong type.
     Wrong,
 }
 
-/// What an array's items ought to be.
+/// The expected type of an array's items.
 #[derive(Clone, Copy)]
 pub(super) enum Item {
     Id,
@@ -50,7 +50,7 @@ const WRONG: Column = Column { state: ColumnState::Wrong, items: 0, nulls: 0, ar
 impl<'de> Look<'de> for Items<'_> {
     type Output = Column;
     fn on_null(self) -> Column {
-        // Chroma refuses null ids; the others may be null.
+        // Chroma refuses null ids; the other arrays may be null.
         if matches!(self.item, Item::Id) { WRONG } else { Column::default() }
     }
     fn on_text(self, _: &str) -> Column {

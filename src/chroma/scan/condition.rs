@@ -1,6 +1,6 @@
-//! The condition of a get, query or delete: how large it is, by everything at which SQLite or Chroma gives up.
+//! The condition of a get, query or delete: its size, by every measure at which SQLite or Chroma gives up.
 //!
-//! Chroma turns a condition into one SQL expression, in which `$or` and `$and` of n terms nest n deep: SQLite refuses
+//! Chroma turns a condition into one SQL expression, in which `$or` and `$and` of n terms nest n deep. SQLite refuses
 //! from about a thousand levels, and from about 4,500 the process dies. Chroma decides whether a condition is valid.
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
@@ -11,14 +11,14 @@ use crate::chroma::limit_table::Limit;
 use crate::chroma::limits::Measured;
 use crate::order;
 
-/// What a request's conditions amount to, both fields together.
+/// The totals of a request's conditions, both fields together.
 #[derive(Default)]
 pub(super) struct Conditions {
     /// The nesting of the SQL expression of each field that has a condition.
     terms: Vec<usize>,
     /// Whether there is a condition on metadata, and one on documents.
     on: [bool; 2],
-    /// Each is a step of its own for the server, which takes time that grows with their square.
+    /// Each is a separate step for the server. The time for all of them grows with the square of their number.
     comparisons: usize,
     depth: usize,
     bytes: usize,
@@ -26,12 +26,12 @@ pub(super) struct Conditions {
     values: usize,
     pattern_bytes: usize,
     regex_bytes: usize,
-    /// Of all of them: each is compiled.
+    /// The sum over all of them: each is compiled.
     regex_work: u64,
 }
 
 impl Conditions {
-    /// Whether there is any condition.
+    /// Returns whether there is any condition.
     pub(super) fn any(&self) -> bool {
         !self.terms.is_empty()
     }
@@ -41,7 +41,7 @@ impl Conditions {
         self.terms.push(terms);
     }
 
-    /// Adds what has been counted; `ids` are those that the request names beside its conditions.
+    /// Adds the counts; `ids` is the number of ids that the request names beside its conditions.
     pub(super) fn measure(&self, ids: usize, measured: &mut Measured) {
         measured.sizes_mut().conditions = match self.on {
             [true, true] => order::Conditions::Both,
@@ -61,13 +61,13 @@ impl Conditions {
     }
 }
 
-/// How deep `a OR b OR c ...` nests, read from the left: the first two terms stand deepest.
+/// Returns how deep `a OR b OR c ...` nests, read from the left: the first two terms are the deepest.
 fn chain(terms: &[usize]) -> usize {
     let of = |(at, term): (usize, &usize)| term + terms.len() - at.max(1);
     terms.iter().enumerate().map(of).max().unwrap_or(0)
 }
 
-/// Which field a condition stands in.
+/// The field that contains a condition.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Where,
@@ -99,7 +99,7 @@ impl<'de> Look<'de> for Condition<'_> {
     }
 }
 
-/// One term: `{"$or": [...]}` or a comparison. The output is how deep its expression nests.
+/// One term: `{"$or": [...]}` or a comparison. The output is the nesting depth of its expression.
 struct Term<'a> {
     field: Field,
     found: &'a mut Conditions,
@@ -194,10 +194,10 @@ impl Matches {
     }
 }
 
-/// What a term compares with: a value, or an operator with one.
+/// The operand of a term: a value, or an operator with a value.
 struct Operand<'a> {
     matches: Matches,
-    /// Whether it is the document that is compared: only there is `$contains` a pattern.
+    /// Whether the document is compared: only then is `$contains` a pattern.
     document: bool,
     found: &'a mut Conditions,
 }

@@ -1,4 +1,4 @@
-//! Conditions, measured as SQLite meets them.
+//! Conditions, measured as SQLite sees them.
 
 use super::*;
 use crate::chroma::scan::scan_read;
@@ -22,7 +22,7 @@ fn a_chain_nests_from_its_left() {
     let many = terms(100);
     let balanced = vec![many.as_str(); 100].join(",");
     assert_eq!(nesting(&format!(r#"{{"$or":[{balanced}]}}"#)), 199);
-    // Measured on Chroma: 500 terms with 500 more in the last of them are executed, in the first they are not.
+    // Measured on Chroma: 500 terms with 500 more in the last one are executed; in the first one they are not.
     let tail = vec![r#"{"k":1}"#; 499].join(",");
     let deep = terms(500);
     assert_eq!(nesting(&format!(r#"{{"$or":[{tail},{deep}]}}"#)), 501);

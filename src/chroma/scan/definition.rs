@@ -1,7 +1,7 @@
-//! The index definition of a collection, in `configuration` and in `schema`: the one number that kills an instance.
+//! The index definition of a collection, in `configuration` and in `schema`: finds the one number that kills an instance.
 //!
-//! The walk follows the names that Chroma knows and skips everything else as Chroma skips it. Chroma reads each of
-//! these objects from an array as well, by position; that is refused, since nothing in it can be told by name.
+//! The walk follows the names that Chroma knows and skips everything else, as Chroma does. Chroma also reads each of
+//! these objects from an array, by position. That is refused, since its fields cannot be identified by name.
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::Number;
@@ -12,7 +12,7 @@ use super::visit::{Key, Look, Looking, skip_seq};
 use crate::chroma::limit_table::{IndexFault, Limit};
 use crate::chroma::limits::Measured;
 
-/// Where the walk stands.
+/// The position of the walk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     /// `configuration`, `new_configuration`, and the `config` of a vector index in a schema.
@@ -51,7 +51,7 @@ pub(super) fn measure(level: Level, definition: Option<&RawValue>, measured: &mu
         .map_err(|error| Refusal::unreadable(&error))
 }
 
-/// Settings of an index, with the range in which they are ordinary.
+/// Index settings, each with its ordinary range.
 const ORDINARY: [(&str, f64, f64); 7] = [
     ("ef_construction", 10.0, 1000.0),
     ("ef_search", 10.0, 1000.0),
@@ -62,8 +62,8 @@ const ORDINARY: [(&str, f64, f64); 7] = [
     ("resize_factor", 1.0, 3.0),
 ];
 
-/// Notes a setting of an index, by its name in a configuration, if it is out of the ordinary. What it does to an
-/// instance is not known then, and its value says which index it is.
+/// Notes an index setting, by its name in a configuration, if it is out of the ordinary. Its effect on an instance is
+/// then unknown, and its value becomes part of the index's identity.
 pub(super) fn note_setting(name: &str, value: &RawValue, measured: &mut Measured) {
     let Some((_, least, most)) = ORDINARY.iter().find(|(known, ..)| *known == name) else { return };
     let number = serde_json::from_str::<f64>(value.get());
@@ -78,7 +78,7 @@ fn note_odd(name: &str, value: &RawValue, measured: &mut Measured) {
     sizes.index = sizes.index.and(name, value.get());
 }
 
-/// Notes the number of neighbours of an index, wherever it stands.
+/// Notes an index's number of neighbors, wherever it appears.
 pub(super) fn note_neighbors(number: &Number, measured: &mut Measured) {
     match number.as_u64() {
         Some(0) => measured.note_fault(IndexFault::NoNeighbors),

@@ -1,4 +1,4 @@
-//! One metadata object: its keys, and the values that an instance must not see.
+//! One metadata object: its keys, and any values that must not reach an instance.
 //!
 //! Every occurrence of a key is checked, so that a duplicate cannot hide one.
 
@@ -13,13 +13,13 @@ use crate::chroma::limits::Measured;
 /// Whose metadata it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// Arrays of scalars are fine; Chroma refuses every object but a sparse vector without a trace.
+    /// Arrays of scalars are fine. Chroma refuses any object, other than a sparse vector, without a trace.
     Record,
     /// Arrays, and sparse vectors, make Chroma's handler panic.
     Collection,
 }
 
-/// What a metadata position holds.
+/// The value in a metadata position.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     Object {
@@ -30,7 +30,7 @@ pub(super) enum Holds {
     Wrong,
 }
 
-/// What has been found of a body so far.
+/// The findings about a body so far.
 #[derive(Default)]
 pub(super) struct Findings {
     /// The first reason to refuse it.
@@ -99,7 +99,7 @@ fn refused(owner: Owner, value: ValueKind, key: &str) -> Option<Refusal> {
     }
 }
 
-/// A key can be as long as a body; its beginning is enough to recognise it.
+/// Shortens a key for an error. A key can be as long as the body; its beginning is enough to recognize it.
 fn shown(key: &str) -> String {
     key.chars().take(100).collect()
 }
@@ -113,12 +113,12 @@ enum ValueKind {
     Sparse,
 }
 
-/// How large one metadata object is.
+/// The size of one metadata object.
 #[derive(Default)]
 struct Size {
-    /// Of its keys and values, as an instance keeps them: a number counts eight.
+    /// The size of its keys and values as an instance stores them: a number counts eight bytes.
     bytes: usize,
-    /// In all its arrays together, which Chroma writes with one statement.
+    /// The items of all its arrays, which Chroma writes with one statement.
     items: usize,
 }
 
@@ -162,7 +162,7 @@ impl<'de> Look<'de> for Value<'_> {
     }
 }
 
-/// An item of an array; what Chroma refuses there is only skipped.
+/// An item of an array. A value that Chroma refuses here is only skipped.
 struct ArrayItem<'a>(&'a mut Size);
 
 impl<'de> Look<'de> for ArrayItem<'_> {

@@ -1,9 +1,9 @@
-//! What a write's body says, learned in one pass without building its values.
+//! The contents of a write's body, found in one pass without building its values.
 //!
 //! It decides what the rules of `order/` need to know of a body (rule R9), and how large the body is by every limit. It
-//! refuses bodies that would harm Chroma, or leave a side effect of a request that Chroma refuses. It does not validate:
-//! a body that it has read whole, and that Chroma refuses without a trace, is left to Chroma. It refuses what it cannot
-//! read to the end. It checks every field that Chroma knows, and skips every other with the same parser.
+//! refuses bodies that would harm Chroma, or that Chroma refuses but with a side effect. It also refuses a body that it
+//! cannot read to the end. It does not validate: a body that was read whole, and that Chroma refuses without a trace,
+//! is left to Chroma. It checks every field that Chroma knows, and skips all others with the same parser.
 
 mod catalog;
 mod column;

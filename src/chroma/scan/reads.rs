@@ -1,4 +1,4 @@
-//! The bodies of get and query, measured before they are sent: a condition kills a server in a read just as in a delete.
+//! The bodies of get and query, measured before they are sent: a condition can kill a server in a read as well as in a delete.
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use crate::chroma::limits::Measured;
 /// Measures the body of a get or a query.
 ///
 /// # Errors
-/// The body cannot be read to its end: Chroma, which uses the same parser, refuses it too.
+/// The body cannot be read to its end. Chroma uses the same parser, so it refuses the body too.
 pub fn scan_read(body: &[u8]) -> Result<Measured, Refusal> {
     let mut found = Found::default();
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -20,7 +20,7 @@ pub fn scan_read(body: &[u8]) -> Result<Measured, Refusal> {
     let mut measured = Measured::default();
     found.conditions.measure(found.ids, &mut measured);
     let sizes = measured.sizes_mut();
-    // A get without a limit answers with all that it finds; every client asks so.
+    // A get without a limit returns everything it finds, and every client sends such gets.
     let limit = found.limit.unwrap_or(if found.vectors > 0 { QUERY_RESULTS } else { found.ids as u64 });
     sizes.results = limit.saturating_mul(found.vectors.max(1) as u64);
     sizes.asks_for_none = found.none;
@@ -35,9 +35,9 @@ const QUERY_RESULTS: u64 = 10;
 struct Found {
     conditions: Conditions,
     ids: usize,
-    /// `limit` or `n_results`, the highest of them.
+    /// The highest `limit` or `n_results`.
     limit: Option<u64>,
-    /// `n_results` is 0.
+    /// Whether `n_results` is 0.
     none: bool,
     vectors: usize,
     dimension: usize,
@@ -85,7 +85,7 @@ impl<'de> Look<'de> for Body<'_> {
     }
 }
 
-/// The vectors of a query: how many, and how long.
+/// The vectors of a query: their number and length.
 struct Vectors<'a>(&'a mut Found);
 
 impl<'de> Look<'de> for Vectors<'_> {

@@ -10,12 +10,12 @@ use super::visit::{Key, Look, Looking, is_array, skip_map, skip_seq};
 use crate::chroma::limits::Measured;
 use crate::order::{Conditions as ConditionClass, Encoding, Kind, Merge, Profile};
 
-/// What a record write's body says.
+/// The contents of a record write's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scan {
-    /// The kind asked for; `DeleteLimited` when a delete has a limit.
+    /// The kind of the path, or `DeleteLimited` for a delete with a limit.
     pub kind: Kind,
-    /// Rule R9. `None` also for a body that Chroma will refuse.
+    /// Rule R9. Also `None` for a body that Chroma will refuse.
     pub merge: Option<Merge>,
     pub dimension: Dimension,
     /// For the limits.
@@ -23,13 +23,13 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// The entry's profile, for a body of this length, of normal priority, vouched for.
+    /// Returns the entry's profile for a body of this length: with normal priority, and vouched for.
     pub const fn profile(&self, bytes: u64) -> Profile {
         Profile { merge: self.merge, ..Profile::of(self.kind, bytes) }
     }
 }
 
-/// Whether the write gives its collection a dimension, if applied and the collection has none.
+/// Whether the write sets its collection's dimension, if it is applied and the collection has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dimension {
     Sets,
@@ -38,7 +38,7 @@ pub enum Dimension {
 
 /// Scans the body of a record write; `kind` is the path's.
 ///
-/// A body that cannot be read to its end is refused: what was not read may hold anything. A complete body that Chroma
+/// A body that cannot be read to its end is refused: the unread part may contain anything. A complete body that Chroma
 /// refuses by itself, without a trace, gets a scan that is not mergeable. The headers matter only for merging: Chroma
 /// looks at the content type, never at the encoding.
 pub fn scan_records(
@@ -70,12 +70,12 @@ pub fn scan_records(
         return Err(Refusal::WrongType { error: format!("invalid type: {found}, expected struct {payload}") });
     }
     if deletes {
-        // A limit without a condition is refused by Chroma, without a trace: let it answer.
+        // Chroma refuses a limit without a condition, without a trace: let it answer.
         let conditional = found.conditions.any();
         let kind = if found.limit && conditional { Kind::DeleteLimited } else { Kind::Delete };
         let mut measured = found.findings.measured;
         let ids = found.columns[IDS].items;
-        // Without a condition the ids are not looked up: their number is no limit of SQLite's.
+        // Without a condition the ids are not looked up, so SQLite does not limit their number.
         found.conditions.measure(if conditional { ids } else { 0 }, &mut measured);
         let sizes = measured.sizes_mut();
         sizes.documents = ids as u64;
@@ -99,7 +99,7 @@ fn is_json(content_type: &str) -> bool {
     essence.trim().eq_ignore_ascii_case("application/json")
 }
 
-/// The arrays of a body, as indices of [`Found::columns`].
+/// The arrays of a body, as indexes of [`Found::columns`].
 const IDS: usize = 0;
 const EMBEDDINGS: usize = 1;
 const DOCUMENTS: usize = 2;
@@ -110,9 +110,9 @@ const URIS: usize = 4;
 struct Found {
     columns: [Column; 5],
     seen: [bool; 5],
-    /// Chroma refuses the body: a known field is there twice.
+    /// A known field appears twice, so Chroma refuses the body.
     repeated: bool,
-    /// What the body is, if it is no object.
+    /// The type of the body, if it is no object.
     no_object: Option<&'static str>,
     limit: bool,
     conditions: Conditions,
@@ -120,7 +120,7 @@ struct Found {
 }
 
 impl Found {
-    /// Chroma reads the body without complaint about any field's type.
+    /// Returns whether Chroma accepts the type of every field.
     fn is_well_typed(&self, kind: Kind) -> bool {
         let embeddings = &self.columns[EMBEDDINGS];
         let embeddings_fit = match embeddings.state {
@@ -142,7 +142,7 @@ impl Found {
             && self.columns.iter().any(|column| column.state == ColumnState::Present && column.items != ids)
     }
 
-    /// Rule R9, for a complete body whose lengths agree.
+    /// Returns what rule R9 needs to know of a complete body whose lengths agree.
     fn merge(&self, kind: Kind) -> Option<Merge> {
         let (ids, embeddings) = (&self.columns[IDS], &self.columns[EMBEDDINGS]);
         if !self.is_well_typed(kind) || ids.items == 0 || embeddings.nulls > 0 {
@@ -162,8 +162,8 @@ impl Found {
     }
 }
 
-/// Which fields Chroma knows of a body. Every other is skipped as Chroma skips it: no value there is checked, however
-/// deep, long or wrong it is.
+/// The fields of a body that Chroma knows. All others are skipped, as Chroma skips them: their values are not checked,
+/// however deep, long or wrong they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fields {
     /// Of add, update and upsert.

@@ -1,4 +1,4 @@
-//! The scan of record writes against what a real server does with the same bodies.
+//! The scan of record writes, compared with what a real server does with the same bodies.
 
 use super::*;
 
@@ -160,7 +160,7 @@ fn reserved_keys_are_refused_however_they_are_hidden() {
         ] {
             let body = format!(r#"{{"ids":["a"],{E},"metadatas":{metadatas}}}"#);
             assert_eq!(scan(kind, &body), expected, "{body}");
-            // Whatever else is wrong, and whichever occurrence it is in.
+            // Regardless of other mistakes, and in any occurrence.
             let twice = format!(r#"{{"metadatas":{metadatas},"ids":[5],"metadatas":[]}}"#);
             assert_eq!(scan(kind, &twice), expected, "{twice}");
             assert_eq!(scan(kind, &format!("{body} trailing")), expected);

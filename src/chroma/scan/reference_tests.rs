@@ -1,7 +1,7 @@
-//! The scan against a strict reading of the same bodies: the types that Chroma declares, parsed by the parser it uses.
+//! The scan compared with a strict reading of the same bodies: the types that Chroma declares, parsed by the parser it uses.
 //!
-//! Whatever Chroma would accept with a reserved key, an empty id or a sparse vector, the edge refuses; whatever else it
-//! would accept, the edge understands.
+//! The edge refuses any body that Chroma would accept with a reserved key, an empty id or a sparse vector, and
+//! understands any other body that Chroma would accept.
 
 use std::collections::HashMap;
 
@@ -35,7 +35,7 @@ enum Value {
     None,
 }
 
-/// Of add, update and upsert; the looser of the three where they differ.
+/// The fields of add, update and upsert; the least strict of the three if they differ.
 #[derive(Deserialize)]
 struct Records {
     ids: Vec<String>,
@@ -128,7 +128,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
         let fields: Vec<String> = fields.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
         format!("{{{}}}", fields.join(",")).into_bytes()
     });
-    // Of the shape that Chroma accepts, so that most of them reach the end.
+    // In the shape that Chroma accepts, so that most of them are read to the end.
     let (ids, metadatas) = (prop::sample::select(&VALUES[..2]), prop::sample::select(&VALUES[10..22]));
     let extra = (prop::sample::select(&NAMES[8..15]), prop::sample::select(&VALUES[..32]));
     let fitting = (ids, metadatas, extra, any::<bool>()).prop_map(|(ids, metadatas, (name, value), first)| {
@@ -163,7 +163,7 @@ proptest! {
     #[test]
     fn the_edge_reads_what_chroma_reads(body in bodies()) {
         let Ok(records) = serde_json::from_slice::<Records>(&body) else { return Ok(()) };
-        // By position: refused whatever it holds.
+        // Fields by position: refused, whatever it contains.
         let positional = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
         for kind in [Kind::Add, Kind::Update, Kind::Upsert] {
             let scanned = scan_records(kind, &body, None, None);

@@ -1,4 +1,4 @@
-//! The writes that are refused before the journal, each with the answer its client gets.
+//! The refusals of writes before the journal, each with the answer to its client.
 
 use crate::chroma::answer::EdgeAnswer;
 use crate::chroma::error::{ErrorBody, ErrorName};
@@ -23,21 +23,21 @@ pub enum Refusal {
     /// Chroma's handler panics and the connection closes without an answer.
     #[error("Collection metadata value of '{key}' must be a string, a number, a boolean or null")]
     CollectionMetadataValue { key: String },
-    /// Chroma would read the fields by position; no client writes that, and the edge reads fields by name.
+    /// Chroma would read the fields by position. No client sends that, and the edge reads fields by name.
     #[error(
         "Failed to deserialize the JSON body into the target type: invalid type: sequence, expected struct {payload} at line 1 column 0"
     )]
     ArrayBody { payload: &'static str },
-    /// The edge's own collections, which no client sees.
+    /// The name of a collection of the edge's own, which no client sees.
     #[error("Collection names that begin with '{RESERVED_PREFIX}' are reserved")]
     ReservedName,
-    /// No whole JSON object that the edge could read to its end: what it did not read may harm an instance.
+    /// Not a whole JSON object that the edge could read to its end. The unread part may harm an instance.
     #[error("Failed to parse the request body as JSON: {error}")]
     NotJson { error: String },
-    /// More than a limit allows.
+    /// A limit is exceeded.
     #[error("{0}")]
     Limit(Exceeded),
-    /// An index in which Chroma does not work.
+    /// An index with which Chroma does not work.
     #[error("{0}")]
     Index(IndexFault),
     /// A known field of the wrong type, missing, or twice.
@@ -45,11 +45,11 @@ pub enum Refusal {
     WrongType { error: String },
 }
 
-/// Error texts quote what the client sent; an answer or a log line holds no more of it than this many characters.
+/// The most characters of an error text in an answer or a log line: error texts quote the client's input.
 const ERROR_CHARS: usize = 400;
 
 impl Refusal {
-    /// The refusal of a body that serde could not read, in the words of Chroma, which uses the same parser.
+    /// Returns the refusal of a body that serde could not read. The text is Chroma's, which uses the same parser.
     pub(crate) fn unreadable(error: &serde_json::Error) -> Refusal {
         let text = error.to_string();
         let error_text = match text.char_indices().nth(ERROR_CHARS) {
@@ -62,7 +62,7 @@ impl Refusal {
         }
     }
 
-    /// A short machine-readable cause, for metrics and the log.
+    /// Returns a short machine-readable cause, for metrics and the log.
     pub const fn reason(&self) -> &'static str {
         match self {
             Refusal::ReservedKey { .. } => "reserved_metadata_key",
@@ -79,7 +79,7 @@ impl Refusal {
         }
     }
 
-    /// Whether Chroma would not have refused it: the answer says why the edge does.
+    /// Returns whether this is a limit or an index fault of the edge's own. The answer then contains the reason.
     pub const fn is_ours(&self) -> bool {
         matches!(self, Refusal::Limit(_) | Refusal::Index(_))
     }

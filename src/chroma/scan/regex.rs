@@ -1,14 +1,14 @@
-//! What it costs a server to compile a regular expression: an estimate, from its text alone.
+//! The cost of compiling a regular expression on a server: an estimate from its text alone.
 //!
-//! A server compiles each `$regex` of a condition, and refuses one that grows over 10 MB. One costs at most a third of a
-//! second; hundreds of them occupy a server for minutes. Chroma decides whether an expression is valid.
+//! A server compiles each `$regex` of a condition, and refuses one that grows over 10 MB. One takes at most a third of
+//! a second, but hundreds of them occupy a server for minutes. Chroma decides whether an expression is valid.
 
 /// A set of characters, such as `[a-z]`, `.` or `\d`.
 const SET: u64 = 30;
 /// A set of letters of every script: `\w`, `\p{L}`.
 const LETTERS: u64 = 1000;
 
-/// In units of a plain character, which takes about a microsecond.
+/// Returns the cost in units of a plain character, which takes about a microsecond.
 pub(super) fn cost(pattern: &str) -> u64 {
     let mut groups = vec![Group::default()];
     let mut rest = pattern.chars().peekable();
@@ -19,7 +19,7 @@ pub(super) fn cost(pattern: &str) -> u64 {
                 let closed = groups.pop().unwrap_or_default().total();
                 match groups.last_mut() {
                     Some(around) => around.push(closed),
-                    // One too many: Chroma refuses it.
+                    // One parenthesis too many: Chroma refuses it.
                     None => groups.push(Group { before: closed, last: 0 }),
                 }
             }
@@ -44,11 +44,11 @@ pub(super) fn cost(pattern: &str) -> u64 {
     groups.into_iter().fold(0, |sum, group| sum.saturating_add(group.total()))
 }
 
-/// What stands in one pair of parentheses.
+/// The contents of one pair of parentheses.
 #[derive(Default)]
 struct Group {
     before: u64,
-    /// What a repetition that follows is about.
+    /// The part to which a repetition that follows applies.
     last: u64,
 }
 
@@ -77,10 +77,10 @@ fn of_escape(escaped: Option<char>) -> u64 {
     }
 }
 
-/// What stands up to the end of a set, with the sets in it.
+/// Returns the cost of everything up to the end of a set, including nested sets.
 fn of_set(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> u64 {
     let (mut cost, mut depth) = (SET, 1_u32);
-    // A bracket that comes first is a member.
+    // A bracket that comes first is a member of the set.
     if rest.peek() == Some(&'^') {
         rest.next();
     }
@@ -99,7 +99,7 @@ fn of_set(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> u64 {
     cost
 }
 
-/// The highest number in `{n}`, `{n,}` or `{n,m}`; without one the brace is a character.
+/// Returns the highest number in `{n}`, `{n,}` or `{n,m}`. Without a number, the brace is an ordinary character.
 fn repetitions(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> u64 {
     let (mut most, mut number) = (0, 0_u64);
     while let Some(next) = rest.next_if(|next| next.is_ascii_digit() || matches!(next, ',' | ' ')) {

@@ -1,7 +1,7 @@
-//! The index of a collection, read from the Collection object in which a server shows it.
+//! The index of a collection, read from the Collection object that a server shows.
 //!
-//! A server may show an index several times, in the schema and in the configuration. All of it counts: one definition has
-//! one shape, and the same server always shows it alike.
+//! A server may show an index several times, in the schema and in the configuration. All of them count: one definition
+//! has one shape, and the same server always shows it in the same way.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +11,7 @@ use super::definition::{self, Level};
 use crate::chroma::limits::Measured;
 use crate::chroma::sizes::IndexShape;
 
-/// What defines the index in a Collection object.
+/// The parts of a Collection object that define the index.
 #[derive(Debug, Default, Deserialize)]
 pub struct ShownDefinition {
     #[serde(default)]
@@ -23,7 +23,7 @@ pub struct ShownDefinition {
 }
 
 impl ShownDefinition {
-    /// The index. What cannot be read is out of the ordinary.
+    /// Returns the index. A part that cannot be read counts as out of the ordinary.
     pub fn index(&self) -> IndexShape {
         let mut measured = Measured::default();
         let mut index = IndexShape::ORDINARY;
@@ -44,7 +44,7 @@ impl ShownDefinition {
     }
 }
 
-/// The index in a Collection object; `None` when it is none.
+/// Returns the index in a Collection object; `None` if this is none.
 pub fn shown_index(collection: &[u8]) -> Option<IndexShape> {
     serde_json::from_slice::<ShownDefinition>(collection).ok().map(|shown| shown.index())
 }

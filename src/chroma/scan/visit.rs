@@ -1,14 +1,14 @@
-//! Looking at JSON values without keeping them.
+//! Looks at JSON values without storing them.
 //!
-//! Serde's own types fail on a value of another type, which would end the pass; a [`Look`] never does: it learns
-//! what kind of value stands there, and only a syntax error, which Chroma refuses as well, stops it.
+//! Serde's own types fail on a value of another type, which would end the pass. A [`Look`] never does: it finds out
+//! what kind of value it has. Only a syntax error, which Chroma refuses as well, stops it.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-/// A value, seen without being kept. `on_seq` and `on_map` must consume what they are given.
+/// Looks at a value without storing it. `on_seq` and `on_map` must consume their argument.
 pub(super) trait Look<'de>: Sized {
     type Output;
     fn on_null(self) -> Self::Output;
@@ -19,7 +19,7 @@ pub(super) trait Look<'de>: Sized {
     fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Output, A::Error>;
 }
 
-/// Makes a [`Look`] usable wherever serde wants a seed.
+/// Makes a [`Look`] usable as a serde seed.
 pub(super) struct Looking<L>(pub(super) L);
 
 impl<'de, L: Look<'de>> DeserializeSeed<'de> for Looking<L> {
@@ -60,7 +60,7 @@ impl<'de, L: Look<'de>> Visitor<'de> for Looking<L> {
     }
 }
 
-/// Reads the rest of a sequence; how many items there were.
+/// Reads the rest of a sequence and returns the number of items.
 pub(super) fn skip_seq<'de, A: SeqAccess<'de>>(mut seq: A) -> Result<usize, A::Error> {
     let mut items = 0;
     while seq.next_element::<IgnoredAny>()?.is_some() {
@@ -75,7 +75,7 @@ pub(super) fn skip_map<'de, A: MapAccess<'de>>(mut map: A) -> Result<(), A::Erro
     Ok(())
 }
 
-/// An object's key, unescaped, borrowed where it has no escapes.
+/// An object's key, unescaped; borrowed if it has no escapes.
 pub(super) struct Key<'de>(pub(super) Cow<'de, str>);
 
 impl<'de> Deserialize<'de> for Key<'de> {
@@ -97,7 +97,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// Whether the body's outermost value is an array.
+/// Returns whether the body's outermost value is an array.
 pub(super) fn is_array(body: &[u8]) -> bool {
     body.iter().find(|byte| !matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) == Some(&b'[')
 }

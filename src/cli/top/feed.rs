@@ -1,6 +1,6 @@
-//! What the edge says, second by second: one thread that listens, and asks again when the connection ends.
+//! The live feed of the edge: one thread reads it, and reconnects if the connection ends.
 //!
-//! Decides when what was heard is old. Draws nothing.
+//! Decides when the received data is old. Draws nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,19 +12,19 @@ use super::screen::Link;
 use crate::clock;
 use crate::validate::{CallError, Live, Operator};
 
-/// What the dashboard is made of.
+/// The stream behind the dashboard.
 const PAGE: &str = "/dashboard/live";
-/// Between two attempts to connect.
+/// The pause between two attempts to connect.
 const AGAIN: Duration = Duration::from_secs(1);
-/// A piece comes every second. What is older than this is said to be old.
+/// The edge sends an event every second. Data older than this is shown as old.
 const OLD: Duration = Duration::from_secs(3);
 
-/// The latest that was heard.
+/// The latest data received.
 #[derive(Debug)]
 pub(super) struct Heard {
     picture: Option<Picture>,
     at: Instant,
-    /// Why nothing more came.
+    /// Why nothing more has been received.
     why: Option<String>,
 }
 
@@ -59,20 +59,20 @@ impl Heard {
     }
 }
 
-/// Somebody listens.
+/// A handle to the data that the feed's thread receives.
 #[derive(Debug)]
 pub(super) struct Feed(Arc<Mutex<Heard>>);
 
 impl Feed {
-    /// Listens to this edge, for as long as the process lives.
+    /// Reads from this edge for the rest of the process.
     ///
     /// # Errors
-    /// When it cannot be asked now.
+    /// If the edge cannot be reached now.
     pub(super) fn of(operator: Operator) -> Result<Feed, CallError> {
         let first = operator.live(PAGE)?;
         let heard = Arc::new(Mutex::new(Heard::nothing()));
         let feed = Feed(Arc::clone(&heard));
-        // Without the thread what is shown is old at once, and says so.
+        // Without the thread, the data becomes old at once and is shown as such.
         #[allow(clippy::disallowed_methods, reason = "one thread: it ends with the process")]
         let _ = std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
             let mut next = Ok(first);
@@ -86,7 +86,7 @@ impl Feed {
         Ok(feed)
     }
 
-    /// Shows the latest.
+    /// Passes the latest data to `show`.
     pub(super) fn look<T>(&self, show: impl FnOnce(&Heard) -> T) -> T {
         show(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

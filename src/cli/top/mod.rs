@@ -1,7 +1,8 @@
 //! `top`: a live edge's dashboard in a terminal, until `q`.
 //!
-//! Decides when to draw, which keys count, and the exit code: 0 ended by the operator, 1 the edge could not be asked or the terminal
-//! not drawn on, 64 a mistake, which output that is no terminal is. What is drawn is [`screen`]'s, where it comes from [`feed`]'s.
+//! Decides when to draw, which keys count, and the exit code: 0 ended by the operator, 1 the edge could not be reached
+//! or the terminal could not be drawn on, 64 a mistake, including output that is not a terminal. [`screen`] decides
+//! what is drawn, [`feed`] where it comes from.
 
 mod feed;
 mod picture;
@@ -24,7 +25,7 @@ use self::screen::{Paint, Screen};
 use super::USAGE;
 use super::operator::Edge;
 
-/// Between two drawings, when no key is pressed: ages are counted in seconds.
+/// The time between two frames if no key is pressed: ages are shown in seconds.
 const TICK: Duration = Duration::from_millis(250);
 
 #[derive(Debug, clap::Args)]
@@ -48,7 +49,7 @@ pub(super) fn run(asked: Asked) -> ExitCode {
         Err(code) => return code,
     };
     let url = operator.url();
-    // An edge that is not there, or wants a token, is better said in a line than on a screen.
+    // A missing edge, or a missing token, is better reported in one line than on a screen.
     let feed = match Feed::of(operator) {
         Ok(feed) => feed,
         Err(error) => {
@@ -75,7 +76,7 @@ fn watch(terminal: &mut DefaultTerminal, url: &str, feed: &Feed, end: &AtomicBoo
             let screen = Screen { url, picture: heard.picture(), link: heard.link(), paint };
             terminal.draw(|frame| screen::render(frame, &screen)).map(drop)
         })?;
-        // Also when nobody can press a key any more.
+        // Also ends if the key thread is gone, because no key can end it any more.
         if !matches!(ended.recv_timeout(TICK), Err(RecvTimeoutError::Timeout)) {
             break;
         }
@@ -83,7 +84,8 @@ fn watch(terminal: &mut DefaultTerminal, url: &str, feed: &Feed, end: &AtomicBoo
     Ok(())
 }
 
-/// Told when a key ends it. In a thread of its own: a terminal that is gone without a signal makes the look for a key last for ever.
+/// Signals when a key ends the program. Runs on its own thread: if the terminal disappears without a signal, the read
+/// of the next key may never return.
 fn keys() -> Receiver<()> {
     let (end, ended) = sync_channel(1);
     #[allow(clippy::disallowed_methods, reason = "one thread: it ends with the process")]
@@ -107,11 +109,11 @@ fn ends(key: KeyEvent) -> bool {
     }
 }
 
-/// Set when a signal says so: the terminal is given back as it was then, too.
+/// Returns a flag that is set on a signal, so that the terminal is restored in that case, too.
 fn told_to_end() -> Arc<AtomicBool> {
     let end = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&end);
-    // Without the thread or its runtime a signal ends the process as ever, and leaves the terminal as it is.
+    // Without the thread or its runtime, a signal ends the process as usual and leaves the terminal as it is.
     #[allow(clippy::disallowed_methods, reason = "one thread: it ends with the process")]
     let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

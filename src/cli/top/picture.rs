@@ -1,4 +1,4 @@
-//! What `/dashboard/live` says, as far as a terminal shows it. Another version of the edge may leave out any of it.
+//! The fields of `/dashboard/live` that a terminal shows. Another version of the edge may omit any of them.
 
 use serde::Deserialize;
 
@@ -51,12 +51,12 @@ pub(super) struct Instance {
     pub last_error: Option<String>,
     pub unsupported: Option<String>,
     pub foreign: Option<String>,
-    /// Requests a second since the picture before this one.
+    /// Requests per second since the previous picture.
     #[serde(skip)]
     pub rate: Option<f64>,
 }
 
-/// What is never sent again by itself.
+/// Quarantined requests, which are never sent again automatically.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Quarantine {
@@ -81,7 +81,7 @@ pub(super) struct Requests {
     pub waiting: u64,
 }
 
-/// A lane with something to do.
+/// A lane with writes to apply or in doubt.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Lane {
@@ -90,7 +90,7 @@ pub(super) struct Lane {
     pub in_doubt: u64,
 }
 
-/// A copy that is being made, or waits for it.
+/// A copy that is being healed, or waits for it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Healing {
@@ -105,7 +105,7 @@ pub(super) struct Healing {
     pub last_error: Option<String>,
 }
 
-/// Something that has changed, in words.
+/// A change, in words.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Change {
@@ -124,7 +124,8 @@ pub(super) struct Sample {
 }
 
 impl Picture {
-    /// Fills in what is counted between two pictures. A counter that has fallen is that of another process: nothing is known then.
+    /// Fills in the rates between two pictures. A counter that has decreased belongs to another process, so its rate is
+    /// unknown.
     pub(super) fn rates_since(&mut self, before: &Picture) {
         let seconds = (self.at - before.at) as f64 / 1000.0;
         for one in &mut self.instances {

@@ -1,7 +1,7 @@
-//! One picture of the edge, drawn: what is grave first, and each part as long as there is room for it.
+//! Draws one picture of the edge: the most severe first, and each part only as long as there is room.
 //!
-//! Decides what is shown where, and in which style. Words carry everything: colour only repeats them. Pure: it reads no clock, no edge and
-//! no environment.
+//! Decides the layout and the styles. The text carries all information; color only repeats it. Pure: it reads no clock,
+//! no edge and no environment.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -15,41 +15,41 @@ use ratatui::widgets::{Block, Borders, Paragraph, Row, Sparkline, Table};
 use super::picture::{Healing, Instance, Picture};
 use super::words::{bar, bytes, millis, rate, span, time_of_day};
 
-/// Sentences of the verdict that are shown.
+/// The most sentences of the verdict to show.
 const DETAILS: usize = 4;
-/// Lanes and copies that are shown.
+/// The most lanes and copies to show.
 const ROWS: usize = 6;
-/// Two tables side by side need so much.
+/// The width needed for two tables side by side.
 const WIDE: u16 = 110;
 
-/// What is to be shown.
+/// The input of a frame.
 pub(super) struct Screen<'a> {
     pub url: &'a str,
-    /// `None`: nothing was heard yet.
+    /// `None`: nothing has been received yet.
     pub picture: Option<&'a Picture>,
     pub link: Link<'a>,
     pub paint: Paint,
 }
 
-/// Whether what is shown is true now.
+/// Whether the picture is current.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link<'a> {
     Live,
-    /// Nothing was heard for so long.
+    /// Nothing has been received for this long.
     Lost {
         silent: Duration,
         why: &'a str,
     },
 }
 
-/// Whether colours may be used.
+/// Whether to use color.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Paint {
     Coloured,
     Plain,
 }
 
-/// How something stands.
+/// How good or bad something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tone {
     Good,
@@ -58,7 +58,7 @@ enum Tone {
 }
 
 impl Paint {
-    /// By the value of `NO_COLOR`: any but an empty one means none.
+    /// Reads the value of `NO_COLOR`: any value but an empty one disables color.
     pub(super) fn wanted(no_color: Option<&OsStr>) -> Paint {
         if no_color.is_some_and(|value| !value.is_empty()) { Paint::Plain } else { Paint::Coloured }
     }
@@ -75,7 +75,7 @@ impl Paint {
 }
 
 impl Tone {
-    /// Of a server.
+    /// Returns the tone of a server's state.
     fn of_state(state: &str) -> Tone {
         match state {
             "up" | "catching_up" => Tone::Good,
@@ -84,7 +84,7 @@ impl Tone {
         }
     }
 
-    /// Of the verdict.
+    /// Returns the tone of the verdict's level.
     fn of_level(level: &str) -> Tone {
         match level {
             "safe" => Tone::Good,
@@ -94,7 +94,7 @@ impl Tone {
     }
 }
 
-/// Draws it.
+/// Draws a frame.
 pub(super) fn render(frame: &mut Frame<'_>, screen: &Screen<'_>) {
     let mut area = frame.area();
     let foot = cut_below(&mut area, 1);
@@ -124,7 +124,7 @@ fn header(screen: &Screen<'_>) -> Line<'static> {
     Line::from(vec![name, Span::raw(format!("  {}  ", screen.url)), link])
 }
 
-/// The first so many lines of what is left, fewer if there are fewer.
+/// Cuts this many lines off the top of the remaining area, or fewer if fewer are left.
 fn cut(left: &mut Rect, lines: u16) -> Rect {
     let taken = Rect { height: lines.min(left.height), ..*left };
     *left = Rect { y: left.y + taken.height, height: left.height - taken.height, ..*left };
@@ -141,7 +141,7 @@ fn lines(count: usize) -> u16 {
     u16::try_from(count).unwrap_or(u16::MAX)
 }
 
-/// A part's title, and the place below it.
+/// Draws a part's title, and returns the area below it.
 fn titled(frame: &mut Frame<'_>, title: &str, area: Rect) -> Rect {
     let block = Block::new().borders(Borders::TOP).title(Span::styled(format!(" {title} "), Modifier::BOLD));
     let inner = block.inner(area);
@@ -315,7 +315,8 @@ fn server(one: &Instance, now: i64, paint: Paint) -> Row<'_> {
     ])
 }
 
-/// What a server says of itself, or its last error where it is not used.
+/// Returns whose data a foreign server holds, why a server is unsupported, and the last error of one that is not
+/// healthy.
 fn troubles(one: &Instance) -> Vec<String> {
     let error = one.last_error.as_ref().filter(|_| !one.healthy);
     let all = [one.foreign.as_ref(), one.unsupported.as_ref(), error].into_iter().flatten();

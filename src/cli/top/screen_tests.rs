@@ -1,4 +1,4 @@
-//! What is on the screen, as text, for pictures of an edge that is well, in trouble, or away; in terminals of any size.
+//! The text on the screen for pictures of an edge that is healthy, in trouble, or away, in terminals of any size.
 
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;

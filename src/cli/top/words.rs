@@ -1,6 +1,6 @@
-//! Numbers as people read them in a terminal: short, and of a width that does not jump.
+//! Numbers as people read them in a terminal: short, and of a stable width.
 
-/// A time in seconds: `5 s`, `12 min`, `3 h`, `9 d`.
+/// Formats a duration in seconds: `5 s`, `12 min`, `3 h`, `9 d`.
 pub(super) fn span(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round();
     match seconds {
@@ -11,7 +11,7 @@ pub(super) fn span(seconds: f64) -> String {
     }
 }
 
-/// A size: `512 B`, `1.5 MB`.
+/// Formats a size: `512 B`, `1.5 MB`.
 pub(super) fn bytes(count: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let (mut size, mut unit) = (count as f64, 0);
@@ -22,7 +22,7 @@ pub(super) fn bytes(count: u64) -> String {
     if unit == 0 { format!("{count} B") } else { format!("{size:.1} {}", UNITS[unit]) }
 }
 
-/// A time in milliseconds, if it is known.
+/// Formats a duration in milliseconds, if known.
 pub(super) fn millis(value: Option<f64>) -> String {
     match value {
         Some(value) if value < 10.0 => format!("{value:.1} ms"),
@@ -32,18 +32,18 @@ pub(super) fn millis(value: Option<f64>) -> String {
     }
 }
 
-/// Requests a second, if they are known.
+/// Formats requests per second, if known.
 pub(super) fn rate(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.0}"))
 }
 
-/// The time of day in UTC, of milliseconds since 1970.
+/// Formats the time of day in UTC, from milliseconds since 1970.
 pub(super) fn time_of_day(millis: i64) -> String {
     let seconds = millis.div_euclid(1000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// So much of ten, of which each is a tenth: also without colour.
+/// Draws a bar of ten characters, which is readable without color.
 pub(super) fn bar(percent: f64) -> String {
     let full = (percent.clamp(0.0, 100.0) / 10.0) as usize;
     format!("[{}{}]", "#".repeat(full), ".".repeat(10 - full))

@@ -1,8 +1,8 @@
 //! The webhook: every event of the configured names is posted to one address, in order, until it is accepted.
 //!
 //! It reads the journal from a cursor that the journal keeps, one page at a time: a receiver that is unreachable for
-//! days costs no memory and blocks nothing. What was accepted is recorded in a later commit, so that after a crash the
-//! last events may be posted again: at least once, never out of order.
+//! days costs no memory and blocks nothing. An accepted event is recorded in a later commit, so after a crash the last
+//! events may be posted again: at least once, never out of order.
 
 mod signature;
 #[cfg(test)]
@@ -25,11 +25,11 @@ use crate::instance::Target;
 use crate::journal::{EventId, EventRow, EventScope, Fact, Journal, ReadError, Store};
 use crate::lasting::Lasting;
 
-/// Events read at once.
+/// The most events in one read.
 const PAGE: u32 = 32;
-/// The first pause after a refusal or no answer, and the longest.
+/// The first and the longest pause after an attempt that was refused or got no answer.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
-/// After a read of the journal that failed.
+/// The pause after a failed read of the journal.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How often the position is stored while only unselected events occur.
 const REMEMBER: Duration = Duration::from_secs(5);
@@ -38,17 +38,17 @@ const TIMESTAMP: HeaderName = HeaderName::from_static("chroma-edge-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("chroma-edge-signature");
 const EVENT: HeaderName = HeaderName::from_static("chroma-edge-event");
 
-/// What is posted, and how.
+/// The webhook's settings.
 #[derive(Clone, Debug)]
 pub struct WebhookOptions {
     pub secret: Secret,
-    /// Names of events, of [`super::NAMES`].
+    /// The names of the events to post, from [`super::NAMES`].
     pub events: Vec<&'static str>,
-    /// One attempt: connection, request and answer.
+    /// The limit of one attempt: connection, request and answer.
     pub timeout: Duration,
 }
 
-/// The webhook's numbers, for metrics.
+/// The webhook's metrics.
 #[derive(Debug, Default)]
 pub struct WebhookGauges {
     through: AtomicU64,
@@ -56,12 +56,12 @@ pub struct WebhookGauges {
 }
 
 impl WebhookGauges {
-    /// Every event up to here is accepted, or not selected.
+    /// Returns the last event of which it is known that all up to it were accepted, or not selected.
     pub fn through(&self) -> EventId {
         EventId::new(self.through.load(Ordering::Relaxed))
     }
 
-    /// Attempts that were refused or got no answer, since the start.
+    /// Returns how many attempts were refused or got no answer since the start.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
@@ -78,7 +78,7 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// A webhook over this journal.
+    /// Creates a webhook for this journal.
     pub fn new(
         store: Arc<dyn Store>,
         journal: Journal,
@@ -89,12 +89,12 @@ impl Webhook {
         Webhook { store, journal, target, options, show, gauges: Arc::default() }
     }
 
-    /// Its numbers.
+    /// Returns the webhook's metrics.
     pub fn gauges(&self) -> Arc<WebhookGauges> {
         Arc::clone(&self.gauges)
     }
 
-    /// Posts every event, for ever. May be dropped at any moment: events after the stored position are posted again.
+    /// Posts every event, forever. Can be dropped at any time: events after the stored position are posted again.
     pub async fn run(self) {
         let mut reports = self.journal.reports();
         let mut through = self.position().await;
@@ -133,7 +133,7 @@ impl Webhook {
         }
     }
 
-    /// The stored position; without one, the end of the journal.
+    /// Returns the stored position, or the end of the journal if none is stored.
     async fn position(&self) -> EventId {
         loop {
             match self.store.events(&EventScope::All, EventId::END, 0).await {
@@ -165,7 +165,7 @@ impl Webhook {
         self.journal.record_later(vec![Fact::Delivered(through)]);
     }
 
-    /// Posts it until it is accepted.
+    /// Posts the event until it is accepted.
     async fn deliver(&self, row: &EventRow) {
         let (mut pause, mut refusing) = (PAUSE.0, Lasting::default());
         loop {
@@ -213,7 +213,7 @@ impl Webhook {
     }
 }
 
-/// Between half of the pause and all of it: edges that failed on the same receiver do not retry in step.
+/// Returns between half the pause and all of it, so that edges that failed on the same receiver do not retry in step.
 fn jittered(pause: Duration) -> Duration {
     let random = Uuid::new_v4().as_u64_pair().1 % 1000;
     pause / 2 + pause.mul_f64(random as f64 / 2000.0)

@@ -1,4 +1,4 @@
-//! The proof that a post comes from this edge, and when it was made: HMAC-SHA256 over its time and its body.
+//! Proves that a post comes from this edge, and when it was made: HMAC-SHA256 over its time and its body.
 
 use std::fmt;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// What signs. Never shown.
+/// The signing key. Never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
@@ -18,17 +18,17 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Too short a secret could be guessed.
+    /// A shorter secret could be guessed.
     pub const SHORTEST: usize = 16;
 
-    /// These bytes as a secret.
+    /// Creates a secret from these bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
         Secret(Zeroizing::new(bytes.into()))
     }
 
-    /// `v1=` and the HMAC-SHA256 of the time, a full stop, and the body, in hexadecimal.
+    /// Returns `v1=` and the HMAC-SHA256 of the time, a full stop, and the body, in hexadecimal.
     pub(super) fn sign(&self, seconds: &str, body: &[u8]) -> String {
-        // HMAC takes a key of any length: it cannot fail.
+        // Cannot fail: HMAC accepts a key of any length.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
         for part in [seconds.as_bytes(), b".", body] {
             mac.update(part);

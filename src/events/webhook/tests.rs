@@ -1,4 +1,4 @@
-//! What the webhook keeps, sends and signs.
+//! The webhook's pauses.
 
 use super::*;
 

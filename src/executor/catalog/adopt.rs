@@ -1,4 +1,4 @@
-//! Executing an adoption. The executor sends nothing: the entry's own body says what changes in the catalog.
+//! Executes an adoption. The executor sends nothing: the entry's own body says what changes in the catalog.
 
 use super::entry::Entry;
 use crate::chroma::EdgeAnswer;
@@ -19,7 +19,7 @@ pub(super) fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
     }
     let registry = &attempt.core.registry;
     let Some(home) = registry.id_of(&adoption.instance) else {
-        // The instance was taken out of the configuration since.
+        // The instance has since been removed from the configuration.
         return Attempted::by_the_edge(Outcome::Rejected { about: None }, nothing());
     };
     let others: Vec<InstanceId> = registry.ids().filter(|id| *id != home).collect();

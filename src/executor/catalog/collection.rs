@@ -1,4 +1,4 @@
-//! Collections on one instance: created, changed, deleted (rules R7, R8). How they are copied is in `copy.rs`.
+//! Creates, changes and deletes collections on one instance (rules R7, R8). Copying them is in `copy.rs`.
 
 use bytes::Bytes;
 use http::Method;
@@ -21,11 +21,11 @@ use crate::order::{CatalogChange, Collection, Kind, LaneState, Outcome};
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
 
-/// First execution. The id that this instance gives is the collection's id for life.
+/// Creates the collection on the first instance. The id that this instance assigns is the collection's id for life.
 pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<Attempted, Attempted> {
     let Ok(Scanned::Read(scan)) = scan_create_collection(&entry.request.body) else {
         let (class, answer) = send_as_is(attempt, entry).await?;
-        // Nothing that Chroma accepts is beyond the scan; were it otherwise, the collection would be adopted.
+        // The scan reads everything that Chroma accepts. If it did not, the collection would be adopted.
         return Ok(plain(attempt, class, answer, Vec::new()));
     };
     let existing = attempt.core.board().catalog().by_name(scope, &scan.name).cloned();
@@ -49,7 +49,7 @@ pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Sco
         return existing::conflict(attempt, entry, (scope, &scan.name), scan.existing, answer).await;
     }
     if class == Class::Rejected && database::is_lacking(attempt, scope, &answer) {
-        // A blank instance refuses it for a reason of its own.
+        // The instance still lacks the database, because it is blank: its answer is no verdict on the write.
         return Ok(Attempted::of(Outcome::Unfit, Some(answer)));
     }
     let mut changes = Vec::new();
@@ -60,7 +60,8 @@ pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Sco
     Ok(judge(attempt, class, answer, outcome, None))
 }
 
-/// Sends the creation of a collection. An instance that lacks its database is given it first: the catalog has it.
+/// Sends the creation of a collection. If the instance lacks a database that the catalog has, creates it there and
+/// sends the request again.
 pub(super) async fn send_in_scope(
     attempt: &Attempt<'_>,
     scope: &Scope,
@@ -74,19 +75,19 @@ pub(super) async fn send_in_scope(
     send(attempt, Kind::CreateCollection, outgoing).await
 }
 
-/// `get_or_create` is judged by the catalog: sent as it is, it would return whatever the instance has by this name.
+/// Removes `get_or_create`, because the catalog decides it: an instance would return whatever it has by this name.
 fn without_reuse(body: &Bytes) -> Bytes {
     let Ok(mut fields) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(body) else { return body.clone() };
     fields.remove("get_or_create");
     serde_json::to_vec(&fields).map_or_else(|_| body.clone(), Bytes::from)
 }
 
-/// Rename, metadata and configuration. The journaled path holds the stable id.
+/// Changes a collection's name, metadata or configuration. The journaled path holds the stable id.
 pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<Uuid>) -> Result<Attempted, Attempted> {
     let found = id.and_then(|id| {
         let board = attempt.core.board();
         let living = board.catalog().by_id(id);
-        // Deleted since: replicated all the same, so that the deletion finds the name that it deletes.
+        // Deleted since. Replicated all the same, so that the deletion finds the name that it deletes.
         let departed = || board.catalog().departed(CollectionId::new(id)).filter(|_| entry.has_verdict());
         living.or_else(departed).cloned()
     });
@@ -123,8 +124,9 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     if answer.status >= 400 {
         answer.body = chroma::error_text(&answer.body, on_instance, collection.id).into();
     }
-    // In Chroma's own words: an earlier entry has deleted it here, or the instance has lost it. No other can be asked for
-    // this instance's copy, nor for anything when all have lost theirs, and the catalog lane never stops (rule R4).
+    // The 404 is Chroma's own: either an earlier entry has deleted the collection here, or the instance has lost it. No
+    // other instance can answer for this copy, and none can at all if every copy is lost. The catalog lane never stops
+    // (rule R4), so the entry is rejected here.
     let gone = answer.status == NOT_FOUND && field(&answer.body, "error").is_some();
     if gone && (entry.has_verdict() || is_lost(attempt, collection.id)) {
         attempt.core.doubt_contents(attempt.instance);
@@ -138,13 +140,14 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     Ok(judge(attempt, class, answer, |_| applied(changes), Some(collection.id)))
 }
 
-/// Whether another collection has the name: judged by the catalog, since an instance that has lost that one would take it.
+/// Returns whether another collection has the name. The catalog decides, since an instance that has lost that
+/// collection would accept the name.
 fn is_taken(attempt: &Attempt<'_>, collection: &Collection, name: &str) -> bool {
     let board = attempt.core.board();
     board.catalog().by_name(&collection.scope, name).is_some_and(|owner| owner.id != collection.id)
 }
 
-/// Whether no instance can be asked for the collection any more.
+/// Returns whether no instance is in step for the collection.
 fn is_lost(attempt: &Attempt<'_>, collection: CollectionId) -> bool {
     let board = attempt.core.board();
     attempt.core.registry.ids().all(|instance| board.state_of(collection, instance) != LaneState::InStep)
@@ -157,7 +160,7 @@ pub(super) async fn delete(
     name: &str,
 ) -> Result<Attempted, Attempted> {
     let found = attempt.core.board().catalog().by_name(scope, name).cloned();
-    // Before the first look at this instance, what it holds is not known yet: it answers for itself.
+    // Until this instance has been inspected, its contents are unknown, so it answers for itself.
     if !entry.has_verdict() && found.is_none() && attempt.core.discovery.is_seen(attempt.instance) {
         let answer = ErrorBody::collection_not_found(name);
         return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, answer));
@@ -177,15 +180,16 @@ pub(super) async fn delete(
     let changes = vec![CatalogChange::CollectionDeleted { collection: collection.id }];
     if answer.status == NOT_FOUND && class == Class::Rejected {
         let expected = entry.retry() || collection.mappings[attempt.instance.0].is_none();
-        // Mapped, never asked to delete it, and yet gone: this instance is not what it should be.
+        // Mapped, never asked to delete it, and still gone: the instance is not what it should be.
         return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
     }
     Ok(plain(attempt, class, answer, changes))
 }
 
-/// A copy that is older than the collection's last rename has another name than the one that is deleted: it would be taken for
-/// a new collection later. Chroma deletes by name alone, so it is given a hidden one first. A crash in between leaves that, which
-/// nobody is shown, and which goes before the next copy is made in its database.
+/// Deletes a copy that predates the collection's last rename, and so does not have the name that is deleted. Left
+/// behind, it would later be taken for a new collection. Chroma deletes by name only, so the copy is first renamed to a
+/// hidden name. A crash in between leaves the hidden collection. Clients never see it, and it is removed before the
+/// next copy is made in its database.
 async fn delete_by_id(
     attempt: &Attempt<'_>,
     entry: &Entry<'_>,
@@ -196,7 +200,8 @@ async fn delete_by_id(
     let on_instance = if entry.has_verdict() {
         attempt.core.board().catalog().deleted_by(entry.request.seq).and_then(here)
     } else {
-        // Where it may be in step, its absence is judged by the name: the instance is not what it should be.
+        // On a first attempt the copy may be in step. Then a missing name means that the instance is not what it should
+        // be.
         living.filter(|_| entry.retry()).and_then(here)
     };
     let Some(on_instance) = on_instance else { return Ok(()) };

@@ -1,8 +1,8 @@
 //! Copies a collection that one instance has created to another (rule R8). The definition comes from the journaled entry and
 //! the first instance's stored answer, never from what any instance has now.
 //!
-//! The edge reads the copy back and compares it, between servers of any versions; a copy with another definition is mapped
-//! and diverged. The inspection of a server finds out in which way the server copies exactly.
+//! The edge reads the copy back and compares it, whatever the servers' versions. A copy with another definition is
+//! mapped and diverged. The inspection of a server finds out how that server copies exactly.
 
 use http::Method;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
     let stored = entry.request.answer.as_ref().map(|answer| answer.body.clone()).unwrap_or_default();
     let (Some(id), Ok(Scanned::Read(scan))) = (uuid_field(&stored, "id"), scan_create_collection(&entry.request.body))
     else {
-        // A creation that gave no collection has nothing to copy.
+        // A creation that made no collection leaves nothing to copy.
         return Ok(already(Vec::new()));
     };
     let collection = CollectionId::new(id);
@@ -62,7 +62,8 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
             return Ok(half_made(attempt, ended));
         }
     }
-    // A crash here leaves the copy made, unmapped, and the entry in doubt: it is found by its name, and read back then.
+    // A crash here leaves the copy made but not mapped, and the entry in doubt. The next attempt finds the copy by its
+    // name, and reads it back.
     let read = read_back(attempt, (scope, &scan.name), on_instance).await.map_err(|end| half_made(attempt, end))?;
     let difference = chroma::definition_difference(&stored, &read.body);
     if let Some(difference) = &difference {
@@ -75,7 +76,7 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
     Ok(judge(attempt, Class::Applied, answer, |_| outcome, None))
 }
 
-/// The copy as its instance shows it.
+/// Returns the copy as its instance shows it.
 async fn read_back(
     attempt: &Attempt<'_>,
     (scope, name): (&Scope, &str),
@@ -88,8 +89,9 @@ async fn read_back(
     }
 }
 
-/// What came of a later request when the first has made the collection: had it not even been sent, the next attempt
-/// would still find the collection there, and must know it for this entry's own.
+/// The outcome when the first request has made the collection and a later one failed. It is in doubt even if the later
+/// request was not sent: the next attempt finds the collection on the instance, and must recognize it as this entry's
+/// own.
 fn half_made(attempt: &Attempt<'_>, ended: Attempted) -> Attempted {
     match ended.outcome {
         Outcome::NotSent { .. } | Outcome::Unfit => {

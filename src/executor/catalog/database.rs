@@ -26,7 +26,8 @@ pub(super) async fn create_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> R
     Ok(plain(attempt, class, answer, changes))
 }
 
-/// Chroma answers 200 and changes nothing; the journal keeps it all the same, for a Chroma that will.
+/// Chroma answers 200 and changes nothing. The write is journaled all the same, for a later Chroma that does change
+/// something.
 pub(super) async fn update_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
     let (class, answer) = send_as_is(attempt, entry).await?;
     Ok(plain(attempt, class, answer, Vec::new()))
@@ -54,7 +55,7 @@ pub(super) async fn create_database(
     if !ours {
         return Ok(plain(attempt, class, answer, Vec::new()));
     }
-    // A crash here leaves the database made and the entry in doubt: re-sent, its 409 is read as success.
+    // A crash here leaves the database made and the entry in doubt. When it is sent again, its 409 counts as success.
     let described = attempt.get(chroma::database_path(&scope)).await.map_err(|_| in_doubt())?;
     let Some(database_id) = uuid_field(&described.body, "id") else { return Ok(in_doubt()) };
     let change = CatalogChange::DatabaseCreated { scope, database_id };
@@ -74,7 +75,7 @@ pub(super) async fn delete_database(
     let known = attempt.core.board().catalog().database(scope).is_some();
     let changes = vec![CatalogChange::DatabaseDeleted { scope: scope.clone() }];
     if answer.status == NOT_FOUND && class == Class::Rejected && (entry.has_verdict() || known) {
-        // Known, never asked to delete it, and yet gone: this instance is not what it should be.
+        // Known, never asked to delete it, and still gone: the instance is not what it should be.
         let expected = entry.has_verdict() || entry.retry();
         return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
     }
@@ -91,7 +92,7 @@ pub(super) async fn reset(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<At
     Ok(plain(attempt, class, answer, Vec::new()))
 }
 
-/// Whether the instance refuses a creation because it lacks a database that the catalog has.
+/// Returns whether the instance rejects a creation because it lacks a database that the catalog has.
 pub(super) fn is_lacking(attempt: &Attempt<'_>, scope: &Scope, answer: &Answer) -> bool {
     let text = field(&answer.body, "message");
     let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
@@ -99,7 +100,7 @@ pub(super) fn is_lacking(attempt: &Attempt<'_>, scope: &Scope, answer: &Answer) 
     says_so && attempt.core.board().catalog().database(scope).is_some()
 }
 
-/// Gives the instance the tenant and the database that the catalog has and it lacks.
+/// Creates the tenant and the database that the catalog has and the instance lacks.
 pub(super) async fn create_again(attempt: &Attempt<'_>, scope: &Scope) -> Result<(), Attempted> {
     let bodies = [
         (chroma::tenants_path(), json!({ "name": scope.tenant })),
@@ -120,7 +121,7 @@ pub(super) async fn create_again(attempt: &Attempt<'_>, scope: &Scope) -> Result
     Ok(())
 }
 
-/// The changes that make a database known which exists on the instance, and which no entry has created.
+/// Returns the catalog changes for a database that exists on the instance, but that no entry has created.
 pub(super) async fn unknown_scope(attempt: &Attempt<'_>, scope: &Scope) -> Result<Vec<CatalogChange>, Attempted> {
     if attempt.core.board().catalog().database(scope).is_some() {
         return Ok(Vec::new());
@@ -129,7 +130,7 @@ pub(super) async fn unknown_scope(attempt: &Attempt<'_>, scope: &Scope) -> Resul
     let Some(database_id) = uuid_field(&described.body, "id") else {
         return Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None));
     };
-    // What else is there is looked for, on every instance.
+    // Every instance is inspected for whatever else the tenant has.
     attempt.core.discovery.hear_of(&scope.tenant);
     attempt.core.registry.ids().for_each(|instance| attempt.core.doubt_contents(instance));
     Ok(vec![

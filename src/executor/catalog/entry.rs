@@ -1,5 +1,5 @@
 //! A catalog entry being sent, and what the files for the kinds of object share: sending a request and classifying its
-//! answer. What is sent, and what an answer means for the catalog, they decide.
+//! answer. Those files decide what is sent, and what an answer means for the catalog.
 
 use serde_json::Value;
 
@@ -18,18 +18,19 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Whether it may have been executed before.
+    /// Returns whether the entry may have been executed before.
     pub fn retry(&self) -> bool {
         matches!(self.repeat, Repeat::Retry { .. })
     }
 
-    /// Applied on another instance: only the effect matters here, its answer has been given.
+    /// Returns whether another instance has given the entry its verdict. Its client has an answer then, and only the
+    /// effect on this instance matters.
     pub fn has_verdict(&self) -> bool {
         self.purpose != Purpose::Execute
     }
 }
 
-/// The lane goes on behind what no edge of this version can send (rule R4: it never stops).
+/// Rejects an entry that this version of the edge cannot send, so that the lane goes on (rule R4: it never stops).
 pub(super) fn not_executable(why: &'static str) -> Attempted {
     let answer = EdgeAnswer::error(500, &ErrorBody::new(ErrorName::InternalError, why));
     Attempted::by_the_edge(Outcome::Rejected { about: None }, answer)
@@ -54,7 +55,7 @@ pub(super) async fn send(attempt: &Attempt<'_>, kind: Kind, outgoing: &Outgoing)
     Ok((chroma::classify(chroma::Call::Write(kind), answer.status, &answer.body), answer))
 }
 
-/// Deletes what is at this path, if anything is.
+/// Deletes the object at this path, if there is one.
 pub(super) async fn remove(attempt: &Attempt<'_>, path: String) -> Result<(), Attempted> {
     let outgoing = Outgoing { method: http::Method::DELETE, path, headers: Vec::new(), body: bytes::Bytes::new() };
     match attempt.send(&outgoing).await?.status {
@@ -63,7 +64,7 @@ pub(super) async fn remove(attempt: &Attempt<'_>, path: String) -> Result<(), At
     }
 }
 
-/// The instance does not do now what the entry needs beside its own request.
+/// The instance did not carry out an additional request that the entry needs.
 pub(super) fn not_done() -> Attempted {
     Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)
 }
@@ -72,7 +73,7 @@ pub(super) fn applied(changes: Vec<CatalogChange>) -> Outcome {
     Outcome::Applied(Consequences { changes, diverged: Vec::new() })
 }
 
-/// The goal was reached by an earlier attempt of the same entry: the answer that attempt would have had.
+/// An earlier attempt of the same entry reached the goal. Returns the answer that attempt would have had.
 pub(super) fn already(changes: Vec<CatalogChange>) -> Attempted {
     Attempted::by_the_edge(applied(changes), EdgeAnswer::json(200, "{}"))
 }

@@ -1,7 +1,7 @@
-//! A collection that is to be created and exists already: in the catalog, or on the instance alone.
+//! Creating a collection that exists already: in the catalog, or only on the instance.
 //!
-//! A `get_or_create` that finds a collection which the catalog does not know adopts it in the entry's own place: it
-//! never waits for an adoption, since the adoption's entry would stand behind it in the same lane.
+//! A `get_or_create` that finds a collection unknown to the catalog adopts it within its own entry. It cannot wait for
+//! an adoption: the adoption's entry would be behind it in the same lane.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -17,8 +17,8 @@ use crate::order::{CatalogChange, Consequences, Consistency, Input, Origin, Outc
 
 const NOT_FOUND: u16 = 404;
 
-/// A 409 although the catalog has no such collection: an earlier attempt of this entry made it, or it was there
-/// before the edge.
+/// Handles a 409 for a collection that the catalog does not have: an earlier attempt of this entry made it, or it
+/// existed before the edge.
 pub(super) async fn conflict(
     attempt: &Attempt<'_>,
     entry: &Entry<'_>,
@@ -30,17 +30,17 @@ pub(super) async fn conflict(
     let rejected = |answer| Ok(plain(attempt, Class::Rejected, answer, Vec::new()));
     let id = match (found.status, uuid_field(&found.body, "id")) {
         (200, Some(id)) => id,
-        // It says both that there is one and that there is none: its refusal stands.
+        // The instance contradicts itself about whether the collection exists: its refusal stands.
         (NOT_FOUND, _) => return rejected(answer),
         _ => return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
     };
     let known = attempt.core.board().catalog().by_id(id).map(|known| known.id);
     if let Some(known) = known {
-        // Under another name in the catalog: this instance is not what the journal made of it.
+        // The catalog has this collection under another name, so the instance does not match the journal.
         attempt.core.step(Input::Missing { instance: attempt.instance, collections: vec![known] });
         return rejected(answer);
     }
-    // Only a repeated creation can have made it: for a first one, what is in it makes no difference.
+    // Only a repeated creation can have made the collection. For a first attempt its content makes no difference.
     let looks_empty = entry.retry() && is_empty(attempt, scope, id).await?;
     let content = if looks_empty { Content::Empty } else { Content::Other };
     match origin_of_found(entry.repeat, content, existing) {
@@ -60,7 +60,7 @@ pub(super) async fn conflict(
     }
 }
 
-/// What was there before the edge is the client's collection.
+/// Adopts a collection that existed before the edge, as the one that the client asks for.
 async fn adopt(
     attempt: &Attempt<'_>,
     entry: &Entry<'_>,
@@ -78,8 +78,8 @@ async fn adopt(
     Ok(Attempted::of(Outcome::Applied(Consequences { changes, ..consequences }), Some(found)))
 }
 
-/// Whether the creation of this collection found it there instead: no other instance is given a copy of its definition
-/// alone.
+/// Returns whether the creation found this collection on its instance instead of making it. Other instances get no copy
+/// of its definition alone.
 pub(super) fn was_found(attempt: &Attempt<'_>, collection: CollectionId) -> bool {
     let board = attempt.core.board();
     let catalog = board.catalog();
@@ -87,7 +87,7 @@ pub(super) fn was_found(attempt: &Attempt<'_>, collection: CollectionId) -> bool
     known.is_some_and(|known| known.origin == Origin::Adopted)
 }
 
-/// The instance's collection of this name, if it is empty and not mapped: only then may it be this entry's own.
+/// Returns the instance's collection of this name if it is empty and not mapped. Only then can it be this entry's own.
 pub(super) async fn unmapped_and_empty(
     attempt: &Attempt<'_>,
     scope: &Scope,
@@ -107,7 +107,7 @@ async fn is_empty(attempt: &Attempt<'_>, scope: &Scope, id: Uuid) -> Result<bool
     Ok(serde_json::from_slice::<Value>(&count.body).is_ok_and(|count| count.as_u64() == Some(0)))
 }
 
-/// A `get_or_create` that finds its collection is a read of it.
+/// Answers a `get_or_create` that finds its collection, which is a read of it.
 pub(super) async fn show(
     attempt: &Attempt<'_>,
     collection: CollectionId,

@@ -1,5 +1,5 @@
-//! What an executed catalog write says of a collection's index, whichever instance executed it. The edge notes that before it
-//! tells anybody, so that it recognises the first write into an unusual index as such (rule R13).
+//! What an executed catalog write shows about a collection's index, whichever instance executed it. The edge notes it
+//! before it answers, so that it recognizes the first write into an unusual index as such (rule R13).
 
 use super::entry::{Entry, uuid_field};
 use crate::chroma::{self, CatalogWrite, Operation, Scanned, route, scan_update_collection};
@@ -19,7 +19,8 @@ pub(super) fn note(attempt: &Attempt<'_>, entry: &Entry<'_>, ended: &Attempted) 
     }
 }
 
-/// The stored answer, of the instance that created it first, names a collection by its id for life.
+/// Prefers the stored answer of the instance that created the collection first: it contains the collection's id for
+/// life.
 fn created(attempt: &Attempt<'_>, entry: &Entry<'_>, ended: &Attempted) {
     let stored = entry.request.answer.as_ref().filter(|_| entry.has_verdict()).map(|answer| &answer.body);
     let own = ended.answer.as_ref().filter(|_| !entry.has_verdict()).map(|answer| &answer.body);

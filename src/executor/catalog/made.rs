@@ -1,7 +1,7 @@
 //! What an entry that creates a collection means for the catalog, once its instance has the collection (rule R8).
 //!
-//! The requests to the instance are elsewhere (`collection.rs`, `existing.rs`, `copy.rs`). What is pure here, the
-//! simulation's shell calls as well.
+//! The requests to the instance are elsewhere (`collection.rs`, `existing.rs`, `copy.rs`). The simulation's shell calls
+//! the pure parts of this file as well.
 
 use uuid::Uuid;
 
@@ -16,17 +16,17 @@ use crate::proof::{self, CrashPoint};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
     Empty,
-    /// Records, or something that was not looked at.
+    /// Records, or not checked.
     Other,
 }
 
-/// How a collection comes into the catalog that a creation finds on its instance, and that the catalog does not know.
-/// `None`: the instance's refusal stands.
+/// Returns how a collection enters the catalog that a creation finds on its instance and that the catalog does not
+/// have. `None`: the instance's refusal stands.
 pub fn origin_of_found(repeat: Repeat, content: Content, existing: Existing) -> Option<Origin> {
     match (repeat, content, existing) {
         // An earlier attempt of the same entry made it.
         (Repeat::Retry { .. }, Content::Empty, _) => Some(Origin::Created),
-        // It was there before the edge, and is what the client asks for.
+        // It existed before the edge, and is what the client asks for.
         (_, _, Existing::Reuse) => Some(Origin::Adopted),
         (_, _, Existing::Conflict) => None,
     }
@@ -44,8 +44,8 @@ pub struct Creation<'a> {
 }
 
 impl Creation<'_> {
-    /// What becomes of the catalog. A collection that was adopted is served by this instance; any of the `others` serves it
-    /// when its content has been found equal.
+    /// Returns what changes in the catalog. An adopted collection is served by this instance. Each of the `others`
+    /// serves it once its content has been found equal.
     pub fn consequences(&self, origin: Origin, others: impl Iterator<Item = InstanceId>) -> Consequences {
         let collection = CollectionId::new(self.id);
         let changes = vec![
@@ -81,7 +81,7 @@ pub(super) fn creation(
     creation.consequences(origin, registry.ids().filter(|other| *other != attempt.instance))
 }
 
-/// The outcome of a creation that the instance has executed. `changes` come before it.
+/// The outcome of a creation that the instance has executed. `changes` precede those of the creation itself.
 pub(super) fn created(
     attempt: &Attempt<'_>,
     entry: &Entry<'_>,
@@ -97,13 +97,13 @@ pub(super) fn created(
     Outcome::Applied(Consequences { changes, ..consequences })
 }
 
-/// The attempt's instance has a copy of the collection, under this id.
+/// The change that maps the collection to this id on the attempt's instance.
 pub(super) fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
     proof::pass(CrashPoint::BeforeMapping);
     CatalogChange::mapped(collection, attempt.core.registry.name(attempt.instance), id)
 }
 
-/// A request failed after an earlier one that has changed the instance, or may have: the outcome is unknown.
+/// The outcome of a request that failed after an earlier one that has changed the instance, or may have: in doubt.
 pub(super) fn doubtful(failed: Attempted) -> Attempted {
     Attempted { outcome: Outcome::InDoubt { instance_was: Health::Healthy }, ..failed }
 }

@@ -1,7 +1,7 @@
 //! One attempt of a catalog write on one instance: what to send, and what an answer means, given what the catalog
 //! held before the entry (rule R8).
 //!
-//! The edge's catalog judges names: the edge adopts what an instance has besides, and never mixes it in.
+//! The edge's catalog decides about names. The edge adopts whatever else an instance has, and never mixes it in.
 
 mod adopt;
 mod collection;
@@ -59,8 +59,8 @@ async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, 
     }
 }
 
-/// The catalog took the entry's effect when it was first executed and has gone on since: folded again, an old reset
-/// or deletion would take away what was created after it. A copy adds its instance's own id, and nothing else.
+/// Keeps only the mapping to this instance's own id. The catalog took the entry's effect at its first execution and has
+/// moved on since: folded again, an old reset or deletion would remove what was created after it.
 fn on_this_instance_only(mut attempted: Attempted) -> Attempted {
     if let Outcome::Applied(consequences) = &mut attempted.outcome {
         consequences.changes.retain(|change| matches!(change, CatalogChange::Mapped { .. }));

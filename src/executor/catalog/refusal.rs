@@ -1,5 +1,5 @@
-//! A catalog entry that another instance refused, and that this one may have executed: undoes, or reports, whatever the entry
-//! left here (rules R4, G7).
+//! A catalog entry that another instance rejected, and that this one may have executed: undoes, or reports, whatever
+//! the entry left here (rules R4, G7).
 //!
 //! The client was told that the entry has no effect. A collection left behind would one day look like something that
 //! existed before the edge, and be adopted.
@@ -12,7 +12,7 @@ use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::Scope;
 use crate::order::{Consequences, Outcome};
 
-/// Sees to it that the entry has no effect on this instance.
+/// Ensures that the entry has no effect on this instance.
 pub(super) async fn expect_refusal(
     attempt: &Attempt<'_>,
     entry: &Entry<'_>,
@@ -32,7 +32,7 @@ pub(super) async fn expect_refusal(
             }
             return Ok(attempted);
         }
-        // A deletion that happened here all the same shows when the instance is inspected.
+        // The next inspection finds a deletion that was executed here all the same.
         CatalogWrite::DeleteCollection { .. } | CatalogWrite::DeleteDatabase { .. } | CatalogWrite::Reset => {
             attempt.core.doubt_contents(attempt.instance);
         }

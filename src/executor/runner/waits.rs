@@ -10,7 +10,8 @@ use crate::ids::{InstanceId, LaneId};
 use crate::order::WaitReason;
 
 impl Runner {
-    /// How long the replica waits. The same failure gives the same span, so that operators are shown what is done.
+    /// Returns how long the replica waits. The same failure always gives the same span, so operators see the actual
+    /// one.
     pub(super) fn span(&self, place: (LaneId, InstanceId), why: WaitReason) -> Duration {
         let longest = backoff::longest_pause(self.core.registry.typical_outage(place.1));
         let pause = |in_a_row| {
@@ -18,7 +19,7 @@ impl Runner {
             backoff::pause(in_a_row, longest, chance)
         };
         match why {
-            // The settle time is a pause already.
+            // The settle time itself is the first pause.
             WaitReason::Settle { in_a_row } => self.options.get().settle_time + pause(in_a_row.saturating_sub(1)),
             WaitReason::Backoff { in_a_row } => pause(in_a_row),
             WaitReason::Deaths { in_a_row } => self.options.get().settle_time + backoff::pause_after_deaths(in_a_row),
@@ -30,7 +31,7 @@ impl Runner {
         match why {
             WaitReason::Settle { .. } | WaitReason::Deaths { .. } => self.settle(place.1, span).await,
             WaitReason::Backoff { .. } => {
-                // Without a lease nothing would be sent: no attempt is made, and none is missed when the lease is back.
+                // Without a lease nothing can be sent, so the pause starts only once the lease is held.
                 self.core.lease.held().await;
                 self.pause(place.1, span).await;
             }

@@ -1,7 +1,7 @@
 //! Connections to instances: opened, kept after an answer that was read whole, and taken for the next request.
 //!
-//! A kept connection costs nothing but its place: Pingora's own pool runs a task for each, which is begun and woken at every
-//! request. What is sent over them, and what a failure means, is decided in [`client`](super).
+//! Keeping a connection here needs no task of its own. Pingora's pool runs one per connection, spawned and woken at
+//! every request. [`client`](super) decides what is sent over connections, and what a failure means.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -21,12 +21,12 @@ use tokio::time::Instant;
 use crate::clock;
 use crate::instance::traffic::Pooled;
 
-/// Idle connections kept for all instances together.
+/// The most idle connections kept for all instances together.
 const POOL: usize = 128;
-/// How long one that the instance has closed, or whose time is over, stays open at most.
+/// How long, at most, a connection stays open after the instance has closed it or its idle time is over.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Whether a connection that has served another request may be taken.
+/// Whether a connection that has served an earlier request may be taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reuse {
     Allowed,
@@ -39,16 +39,16 @@ pub(super) struct Connections {
     kept: Arc<Mutex<Kept>>,
 }
 
-/// Those that are idle, the latest last.
+/// The idle connections, the latest last.
 #[derive(Default)]
 struct Kept {
     idle: VecDeque<Idle>,
-    /// Whether a task looks after them.
+    /// Whether a task is tidying them.
     watched: bool,
 }
 
 struct Idle {
-    /// Where it leads: no two generations of an instance have the same.
+    /// The peer's hash. It differs for each generation of an instance.
     peer: u64,
     stream: Stream,
     until: Option<Instant>,
@@ -61,23 +61,23 @@ impl Connections {
         Connections { transport, kept: Arc::default() }
     }
 
-    /// A connection to this peer.
+    /// Returns a connection to this peer.
     pub async fn take(&self, peer: &HttpPeer, reuse: Reuse) -> Result<(Stream, Pooled), BError> {
         if reuse == Reuse::Allowed
             && let Some(stream) = locked(&self.kept).take(peer.reuse_hash(), clock::runtime_now())
         {
             return Ok((stream, Pooled::Hit));
         }
-        // On the heap: seldom done, and with a handshake of TLS larger than all the rest of a request.
+        // On the heap: it is rare, and with a TLS handshake it is larger than all the rest of a request.
         let stream = Box::pin(self.transport.new_stream(peer)).await?;
         Ok((stream, Pooled::Miss))
     }
 
-    /// Keeps the session's connection for the next request, if it may be kept.
+    /// Keeps the session's connection for a later request, if possible.
     pub async fn keep(&self, mut session: HttpSession, peer: &HttpPeer) {
         session.respect_keepalive();
         let time = peer.options.idle_timeout;
-        // Dropping closes; releasing such a session would half-close it first.
+        // Dropping closes the connection; releasing such a session would half-close it first.
         if session.will_keepalive()
             && time != Some(Duration::ZERO)
             && let Some(stream) = session.reuse().await
@@ -94,7 +94,7 @@ impl Connections {
 }
 
 impl Kept {
-    /// The latest that leads there and can be used.
+    /// Takes the latest usable connection to this peer.
     fn take(&mut self, peer: u64, now: Instant) -> Option<Stream> {
         while let Some(at) = self.idle.iter().rposition(|idle| idle.peer == peer) {
             let mut idle = self.idle.remove(at)?;
@@ -105,7 +105,7 @@ impl Kept {
         None
     }
 
-    /// `true`: from now on somebody must look after them.
+    /// Adds a connection. Returns `true` if the caller must now start a task to tidy them.
     fn put(&mut self, mut idle: Idle) -> bool {
         if !idle.is_silent() {
             return false;
@@ -117,7 +117,7 @@ impl Kept {
         !std::mem::replace(&mut self.watched, true)
     }
 
-    /// Closes what cannot be used any more. `false`: nothing is left to look after.
+    /// Closes connections that can no longer be used. Returns `false` if none are left.
     fn tidy(&mut self, now: Instant) -> bool {
         self.idle.retain_mut(|idle| idle.can_be_used(now));
         self.watched = !self.idle.is_empty();
@@ -130,12 +130,13 @@ impl Idle {
         self.until.is_none_or(|until| now < until) && self.is_silent()
     }
 
-    /// Whether it is open, and the instance has sent nothing that nobody asked for. Asks no kernel: the runtime has heard.
+    /// Returns whether the connection is open and the instance has sent nothing unrequested. Makes no system call: the
+    /// readiness that the runtime has recorded is enough.
     fn is_silent(&mut self) -> bool {
         let mut byte = [0];
         let mut context = Context::from_waker(Waker::noop());
         let look = poll_fn(|context| Pin::new(&mut self.stream).poll_read(context, &mut ReadBuf::new(&mut byte)));
-        // A task that has done enough for now is told that nothing has come, whatever has.
+        // Without this, a task that has used up its budget would be told that nothing has arrived even if something has.
         pin!(tokio::task::unconstrained(look)).poll(&mut context).is_pending()
     }
 }

@@ -1,4 +1,4 @@
-//! When a lease ends in the course of one write: at each question that is asked of it.
+//! When a lease ends in the course of one write: at each check of the lease.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -19,8 +19,8 @@ fn request(body: usize) -> Outgoing {
     Outgoing { method, path: "/x".to_owned(), headers: Vec::new(), body: vec![b'x'; body].into() }
 }
 
-/// Sends a body of so many bytes with a lease that lasts for so many questions. Returned: how many bytes of the body
-/// arrived, if the header did.
+/// Sends a body of this many bytes with a lease that lasts for this many checks. Returns also how many bytes of the
+/// body arrived, if the header did.
 async fn send(body: usize, questions: usize) -> (Result<u16, SendError>, Option<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = InstanceUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
@@ -65,7 +65,7 @@ async fn each_question_is_asked_in_its_place() {
             match end {
                 Nothing => assert_eq!(received, None),
                 Part => assert!(received.is_none_or(|received| received < body), "{received:?} of {body}"),
-                // It is the truth: the instance has it.
+                // The error is right: the instance has the whole body.
                 Whole => {}
             }
         }

@@ -1,6 +1,6 @@
-//! The bytes of one exchange: a body that is written while an early answer is looked for, and an answer that is read whole.
+//! The bytes of one exchange: a body written while watching for an early answer, and an answer read whole.
 //!
-//! It decides nothing about connections, or what an end means for the request.
+//! It decides nothing about connections, or what an outcome means for the request.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,9 +18,9 @@ use crate::instance::incoming::{announced, in_doubt};
 use crate::instance::message::Answer;
 use crate::instance::sent::{Licence, Refused, SendError, Sent};
 
-/// A body is written in pieces of this size, with a look for an early answer between them.
+/// The size of the pieces a body is written in. Between two pieces the client checks for an early answer.
 pub(super) const PIECE: usize = 128 * 1024;
-/// How long to look for an answer after the instance stopped taking the body.
+/// How long to wait for an answer after the instance stopped taking the body.
 const EARLY_ANSWER: Duration = Duration::from_millis(500);
 
 /// Whether the instance took the whole body before it answered.
@@ -30,14 +30,14 @@ pub(super) enum Written {
     AnsweredEarly,
 }
 
-/// Whether header and body are written together. Between those of a write its lease is asked again, and without its header
-/// nothing of it has been sent; a long body may be answered early; and Pingora tells by a header that it wrote itself
-/// that a HEAD's answer has no body.
+/// Returns whether header and body are written together. Not for a write: its lease is checked again between the two,
+/// and until the header is out nothing has been sent. Not for a long body, which may be answered early. Not for HEAD:
+/// Pingora knows that its answer has no body only if it wrote the header itself.
 pub(super) fn is_sent_at_once(header: &RequestHeader, body: &[u8], licence: Licence<'_>) -> bool {
     matches!(licence, Licence::NotNeeded) && (1..=PIECE).contains(&body.len()) && header.method != Method::HEAD
 }
 
-/// Writes header and body with one system call: the kernel is asked once, and the instance wakes up once.
+/// Writes header and body with one system call, so that the instance wakes up once.
 pub(super) async fn write_at_once(
     mut stream: Stream,
     peer: &HttpPeer,
@@ -55,7 +55,7 @@ pub(super) async fn write_at_once(
     let mut session = HttpSession::new_with_options(stream, peer);
     match sent {
         Ok(()) => Ok((session, Written::Whole)),
-        // A request without a whole header is none.
+        // The instance cannot execute a request without a whole header.
         Err(error) if header_left > 0 => Err(not_sent(error.to_string())),
         Err(error) => {
             let error = pingora::Error::because(ErrorType::WriteError, "writing a request", error);
@@ -88,7 +88,7 @@ pub(super) async fn write_body(
     }
 }
 
-/// Whether a final answer is there already, without waiting for it.
+/// Returns whether a final answer has already arrived, without waiting for it.
 pub(super) async fn answered_early(session: &mut HttpSession) -> Result<bool, SendError> {
     tokio::select! {
         biased;
@@ -97,7 +97,7 @@ pub(super) async fn answered_early(session: &mut HttpSession) -> Result<bool, Se
     }
 }
 
-/// An instance that refuses a body answers and closes without reading the rest; the answer is still to be read.
+/// An instance that refuses a body answers and closes without reading the rest. Its answer can still be read.
 async fn early_answer(session: &mut HttpSession, error: BError) -> Result<Written, SendError> {
     match tokio::time::timeout(EARLY_ANSWER, read_final_header(session)).await {
         Ok(Ok(())) => Ok(Written::AnsweredEarly),
@@ -105,7 +105,7 @@ async fn early_answer(session: &mut HttpSession, error: BError) -> Result<Writte
     }
 }
 
-/// A read is asked again in parts; what a write came to is not known.
+/// A read can be repeated in parts. The outcome of a write is unknown.
 pub(super) fn for_licence(error: SendError, licence: Licence<'_>) -> SendError {
     match (error, licence) {
         (error @ SendError::TooLong { .. }, Licence::NotNeeded) => error,
@@ -123,7 +123,7 @@ pub(super) fn is_final(session: &HttpSession) -> bool {
 pub(super) async fn read_final_header(session: &mut HttpSession) -> Result<(), BError> {
     while !is_final(session) {
         session.read_response().await?;
-        // No request here asks for an upgrade; what follows a 101 is not HTTP.
+        // No request here asks for an upgrade, and the bytes after a 101 are not HTTP.
         if session.get_status() == Some(http::StatusCode::SWITCHING_PROTOCOLS) {
             return pingora::Error::e_explain(ErrorType::InvalidHTTPHeader, "the instance switched protocols");
         }
@@ -131,7 +131,7 @@ pub(super) async fn read_final_header(session: &mut HttpSession) -> Result<(), B
     Ok(())
 }
 
-/// Reads the body of an answer whose header has come.
+/// Reads the body of an answer whose header has arrived.
 pub(super) async fn read_answer(session: &mut HttpSession, most: usize) -> Result<Answer, SendError> {
     let Some(header) = session.resp_header() else {
         return Err(SendError::InDoubt { reason: "an answer without a header".to_owned() });

@@ -1,4 +1,4 @@
-//! An application's own operations: journaled and shown like writes, and nobody's work.
+//! An application's own operations: journaled and shown like writes, but not executed by the edge.
 
 use super::*;
 use crate::journal::retention::{RetentionOptions, counted, make_room_for_applications, overdue};
@@ -158,7 +158,7 @@ pub async fn what_operations_take_is_counted_apart(bench: &impl Bench) {
     assert_eq!(taken(&*store).await, 4 * one);
     record(&*store, seqs[1..].iter().map(|seq| reported(*seq, done())).collect()).await;
     assert_eq!(taken(&*store).await, 4 * one, "a short answer takes nothing more");
-    // Ended ones make room, and no write goes for them.
+    // Ended operations make room, and no write is removed for them.
     let make_room = async |options| make_room_for_applications(&*store, options).await.unwrap().bytes;
     let plenty = RetentionOptions { application_bytes: 16 * one, batch: 1, ..RetentionOptions::default() };
     assert_eq!(make_room(&plenty).await, 4 * one, "there is room");
@@ -171,7 +171,7 @@ pub async fn what_operations_take_is_counted_apart(bench: &impl Bench) {
     assert!(load(&*store).await.floors.is_empty(), "no lane was trimmed");
 }
 
-/// Three of one client and two of another.
+/// Three operations of one client, and two of another.
 pub async fn a_client_that_has_half_of_its_share_makes_room_for_itself_alone(bench: &impl Bench) {
     let store = bench.open();
     let drafts: Vec<_> = (0..5).map(|number| operation(&format!("import-{number}"))).collect();
@@ -196,7 +196,7 @@ pub async fn a_client_that_has_half_of_its_share_makes_room_for_itself_alone(ben
     assert_eq!((of("address 2001:db8::").await, of("token cms").await), (one, 0), "what is open stays");
 }
 
-/// The count is kept as they come, fail, end and go.
+/// The count is kept up to date as operations begin, fail, end and are removed.
 pub async fn what_operations_take_is_what_a_look_at_each_shows(bench: &impl Bench) {
     let store = bench.open();
     let drafts: Vec<_> = (0..6).map(|number| operation(&format!("import-{number}"))).collect();

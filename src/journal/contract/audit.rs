@@ -1,4 +1,4 @@
-//! The audit log: pages, filters, and counts that equal the truth after any history.
+//! The audit log: pages, filters, and counts that are exact after any history.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ async fn page(store: &dyn Store, filter: &Filter, after: Option<AuditCursor>, li
     store.audit(&AuditQuery { filter: filter.clone(), after, limit }).await.unwrap()
 }
 
-/// All that the filter matches, by pages of this length.
+/// Returns everything that the filter matches, read in pages of this length.
 async fn all(store: &dyn Store, filter: &Filter, limit: u32) -> Vec<TransactionRow> {
     let mut rows = Vec::new();
     let mut after = None;
@@ -35,7 +35,7 @@ async fn all(store: &dyn Store, filter: &Filter, limit: u32) -> Vec<TransactionR
 
 pub async fn pages_hold_everything_once_newest_first(bench: &impl Bench) {
     let store = bench.open();
-    // Several of one moment, and a clock that went backwards.
+    // Several created at the same moment, and a clock that went backwards.
     let times = [5, 5, 5, 9, 7, 7, 12, 3];
     let drafts: Vec<_> = times.iter().map(|time| made(Kind::Add, "s", *time)).collect();
     let seqs = append(&*store, drafts).await;
@@ -53,7 +53,7 @@ pub async fn pages_hold_everything_once_newest_first(bench: &impl Bench) {
         }
     }
     let first = page(&*store, &Filter::default(), None, 3).await;
-    // What comes meanwhile is newer, and moves nothing.
+    // A transaction that arrives meanwhile is newer, and moves nothing.
     append(&*store, vec![made(Kind::Add, "s", 20)]).await;
     let second = page(&*store, &Filter::default(), first.next, 3).await;
     assert_eq!(second.transactions[0].seq, expected[3].1);
@@ -91,7 +91,7 @@ pub async fn a_filter_matches_by_each_of_its_parts(bench: &impl Bench) {
     }
 }
 
-/// A small generator of its own: the same numbers in every run.
+/// A small generator that yields the same numbers in every run.
 struct Numbers(u64);
 
 impl Numbers {
@@ -102,14 +102,14 @@ impl Numbers {
 }
 
 const HOUR: i64 = 3_600_000;
-/// One name begins like the other.
+/// One name is a prefix of the other.
 const PRINCIPALS: [Option<&str>; 3] = [None, Some("cms"), Some("cms2")];
 
 fn any_status(numbers: &mut Numbers) -> Status {
     Status::ALL[usize::try_from(numbers.below(5)).unwrap()]
 }
 
-/// One thing that may happen; how many transactions it trimmed.
+/// Does one random thing. Returns how many transactions it trimmed.
 async fn anything(store: &dyn Store, numbers: &mut Numbers, seqs: &mut Vec<Seq>) -> u64 {
     let kinds = [Kind::Add, Kind::Delete, Kind::DeleteLimited, Kind::CreateCollection];
     match numbers.below(5) {
@@ -150,7 +150,7 @@ async fn anything(store: &dyn Store, numbers: &mut Numbers, seqs: &mut Vec<Seq>)
         }
         _ => {
             if let Some(last) = seqs.last() {
-                // From the beginning of the lane, so that it can be trimmed at all.
+                // Start at the beginning of the lane, so that it can be trimmed at all.
                 let reached = Seq::new(numbers.below(last.get()));
                 let first = load(store).await.entries.iter().map(|entry| entry.seq).next();
                 record(store, first.map(|seq| finished(&[seq])).unwrap_or_default()).await;

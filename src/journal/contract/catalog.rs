@@ -1,4 +1,4 @@
-//! The catalog: every change, applied once or again.
+//! The catalog: every change, applied once or repeatedly.
 
 use super::*;
 use crate::ids::InstanceCollectionId;

@@ -1,4 +1,4 @@
-//! Events: one for each change, numbered in the order of the commits, kept as long as their transactions.
+//! Events: one for each change, numbered in the order of the commits, and kept as long as their transactions.
 
 use super::*;
 

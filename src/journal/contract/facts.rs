@@ -1,4 +1,4 @@
-//! Facts: what each changes, once, in order, and never backwards.
+//! Facts: what each one changes, once, in order, and never backwards.
 
 use super::*;
 

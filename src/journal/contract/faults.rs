@@ -1,4 +1,4 @@
-//! Faults of the board: counted for each lane, kept over a restart, forgotten when told to.
+//! Faults of the board: counted for each lane, kept across a restart, deleted on request.
 
 use super::*;
 
@@ -19,7 +19,7 @@ pub(in crate::journal) async fn faults_of_a_lane_are_counted_in_a_row_and_forgot
     let expected = [fault(LaneId::Catalog, 1, MADE, "another lane's"), fault(lane, 2, MADE.after(hour), "second")];
     assert_eq!(faults, expected);
 
-    // So long after the last one that it is not of its row.
+    // Too long after the last one to be in a row with it.
     let late = MADE.after(hour * 2).after(std::time::Duration::from_millis(1));
     store.note_fault(lane, &"x".repeat(10_000), late).await.unwrap();
     store.forget_faults(LaneId::Catalog).await.unwrap();

@@ -1,6 +1,6 @@
 //! The journal's contract: what every store must do, written once and run on each.
 //!
-//! A store's own tests hand in a [`Bench`] that can open the same journal again, and expand [`contract_suite`].
+//! A store's own tests provide a [`Bench`] that can reopen the same journal, and expand [`contract_suite`].
 
 pub(in crate::journal) mod appends;
 pub(in crate::journal) mod application;
@@ -29,7 +29,7 @@ use crate::order::{
     Verdict, Vouching,
 };
 
-/// Where a store is tested: the same journal, opened again after the store before it was dropped.
+/// Opens the store under test. After the store is dropped, it opens the same journal again.
 pub(in crate::journal) trait Bench {
     fn open(&self) -> Arc<dyn Store>;
 }
@@ -85,14 +85,14 @@ macro_rules! contract_suite {
 }
 pub(in crate::journal) use contract_suite;
 
-/// Where every draft here is in a trace.
+/// The trace context of every draft here.
 const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// When every draft here was made.
 pub(crate) const MADE: Timestamp = Timestamp::from_millis(1_000);
 /// When every transaction here is completed.
 pub(crate) const DONE: Timestamp = Timestamp::from_millis(2_000);
-/// After all of it.
+/// A moment after all of these.
 pub(crate) const LATER: Timestamp = Timestamp::from_millis(3_000);
 
 pub(crate) fn instances() -> [InstanceName; 2] {
@@ -171,7 +171,7 @@ pub(crate) fn status(seq: Seq, status: Status) -> Fact {
     }
 }
 
-/// Applied by an instance, and answered.
+/// Returns the facts of entries that an instance applied and whose clients were answered.
 pub(crate) fn finished(seqs: &[Seq]) -> Vec<Fact> {
     seqs.iter().flat_map(|seq| [applied(*seq), status(*seq, Status::Completed)]).collect()
 }

@@ -1,11 +1,12 @@
-//! A journal with something of everything, and a file's tables as a shell sees them: for moving one elsewhere.
+//! A journal that contains some of everything, and a file's tables as a shell shows them: for tests that move a
+//! journal.
 
 use rusqlite::types::Value;
 
 use super::views::{Shell, Shown};
 use super::*;
 
-/// Fills the store. Returns the positions of what has bodies still.
+/// Fills the store. Returns the positions of transactions that still have bodies.
 pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
     store.begin(&instances(), MADE).await.unwrap();
     let (collection, gone) = (new_collection(), new_collection());
@@ -59,7 +60,7 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
     seqs[1..].to_vec()
 }
 
-/// The snapshot with everything that has no order of its own in one.
+/// Sorts the parts of the snapshot that have no order of their own.
 pub(in crate::journal) fn sorted(mut snapshot: Snapshot) -> Snapshot {
     snapshot.progress.sort_by(|a, b| (a.lane, &a.instance).cmp(&(b.lane, &b.instance)));
     snapshot.floors.sort_unstable();

@@ -1,4 +1,4 @@
-//! What is quarantined stays until it is lifted, and who died of it is remembered (rule R13).
+//! Quarantined entries stay until they are lifted, and the instance that died of an entry is recorded (rule R13).
 
 use super::*;
 use crate::order::RequestClass;
@@ -36,7 +36,7 @@ pub async fn a_profile_comes_back_with_its_vouching(bench: &impl Bench) {
     assert_eq!(requests.iter().map(|request| request.profile).collect::<Vec<_>>(), profiles);
 }
 
-/// It may yet be quarantined: so no client may have been answered before the verdict was durable.
+/// Such a write may still be quarantined, so no client may be answered before the verdict is durable.
 pub async fn what_is_not_vouched_for_is_answered_when_it_is_durable(bench: &impl Bench) {
     let store = bench.open();
     let given = |plain: Draft| {
@@ -76,7 +76,7 @@ pub async fn what_is_quarantined_is_listed_until_it_is_lifted(bench: &impl Bench
     assert_eq!((found[0].conditions, found[0].transaction.verdict), (Conditions::Metadata, Some(Verdict::Quarantined)));
     record(&*store, vec![Fact::Lifted { seq: seqs[0] }, Fact::Lifted { seq: Seq::new(77) }]).await;
     assert_eq!(listed(&*store).await, [seqs[1]]);
-    // Recorded again, as after a commit in doubt.
+    // The same fact again, as after a commit in doubt.
     record(&*store, vec![settled(seqs[0], Verdict::Quarantined)]).await;
     assert_eq!(listed(&*store).await, [seqs[1]], "lifted once and for all");
 }

@@ -1,4 +1,4 @@
-//! Retention: what may go, what must stay, and that positions never come again (rule R11).
+//! Retention: what may be removed, what must stay, and that positions are never reused (rule R11).
 
 use super::*;
 use crate::journal::retention::{RetentionOptions, make_room, round};
@@ -115,7 +115,7 @@ pub async fn positions_are_never_reused(bench: &impl Bench) {
     assert_eq!(finish(&*store, 1).await, [seqs[2].next()]);
 }
 
-/// However many the oldest ones are that must stay.
+/// This must hold however many of the oldest transactions must stay.
 pub async fn what_must_stay_hides_nothing_that_may_go(bench: &impl Bench) {
     let store = bench.open();
     let collection = new_collection();
@@ -163,7 +163,7 @@ pub async fn a_deleted_lane_is_forgotten(bench: &impl Bench) {
     assert_eq!(trim(&*store, ALL).await, 0, "the replica has nothing of it yet");
     record(&*store, vec![Fact::Catalog(CatalogChange::CollectionDeleted { collection })]).await;
     assert_eq!(trim(&*store, ALL).await, 2, "nobody will execute these any more");
-    // The same collection cannot come back; if it did, no mark and no floor of the old one would be left.
+    // The same collection cannot come back. If it did, no progress and no floor of the old one would be left.
     record(&*store, vec![created(collection, "a", Seq::new(1))]).await;
     let snapshot = load(&*store).await;
     assert!(snapshot.progress.is_empty() && snapshot.floors.is_empty());
@@ -281,7 +281,7 @@ pub async fn room_is_made_before_the_time_and_the_oldest_goes_first(bench: &impl
     }
     let used = store.used_bytes(0).await.unwrap();
     assert!(used > 1_600_000, "{used}");
-    // Room for five of sixteen, which begins with the eight of three days ago.
+    // The limit leaves room for eight or nine of the sixteen. The eight that ended three days ago go first.
     let options = RetentionOptions { max_bytes: used - 750_000, batch: 1, ..Default::default() };
     let room = make_room(&*store, &instances(), &options).await.unwrap();
     let capacity = room.capacity;
@@ -314,7 +314,7 @@ pub async fn a_journal_over_its_limit_names_who_holds_it(bench: &impl Bench) {
     assert!(capacity.used > capacity.limit);
     assert_eq!(store.requests(&seqs).await.unwrap().len(), 6, "what the replica lacks stays");
     assert!(room.leave.is_empty(), "of two instances none is left behind");
-    // A third one that has everything: now two others do.
+    // With a third instance that has everything, two others have it.
     let three = ["primary", "third", "replica"].map(InstanceName::new);
     record(&*store, vec![progress(lane, "third", seqs[7])]).await;
     let leave = make_room(&*store, &three, &options).await.unwrap().leave;

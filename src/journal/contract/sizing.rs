@@ -1,4 +1,4 @@
-//! What a transaction takes: not a test, but how the numbers in docs/operations.md were measured.
+//! How many bytes a transaction takes. Not a test, but how the numbers in docs/operations.md were measured.
 //!
 //! `cargo test --lib -- --ignored --nocapture bytes_per_transaction`
 
@@ -6,7 +6,7 @@ use super::*;
 
 const COUNT: usize = 2_000;
 
-/// Prints what a finished, synced transaction takes, by the size of its body.
+/// Prints how many bytes a finished, synced transaction takes, by the size of its body.
 pub async fn bytes_per_transaction(bench: &impl Bench) {
     let store = bench.open();
     store.begin(&instances(), MADE).await.unwrap();
@@ -16,7 +16,7 @@ pub async fn bytes_per_transaction(bench: &impl Bench) {
         let used = store.used_bytes(0).await.unwrap();
         let count = COUNT.min(200_000_000 / size);
         for _ in 0..count / 100 {
-            // A document and floats as clients send them: text that compresses, digits that hardly do.
+            // A document and floats as clients send them: text that compresses well, digits that hardly do.
             let floats = (0..size / 20).map(|_| format!("{:.6}", Uuid::new_v4().as_u128() as f64 / u128::MAX as f64));
             let floats = floats.collect::<Vec<_>>().join(",");
             let body = format!("{{\"embeddings\":[[{floats}]],\"documents\":[\"{}\"]}}", "word ".repeat(size / 10));

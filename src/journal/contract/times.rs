@@ -1,4 +1,4 @@
-//! When things came to be.
+//! When collections and transactions were created, and collections last changed.
 
 use super::*;
 
@@ -12,7 +12,7 @@ pub async fn collections_are_created_and_changed_at_their_moments(bench: &impl B
     let made = of(&first, old).unwrap();
     assert!(made.created_at.is_some_and(|at| at >= before && at <= Timestamp::now()), "{made:?}");
     assert_eq!(made.updated_at, made.created_at);
-    // The moments are those of the commits, in milliseconds.
+    // The times are those of the commits, in milliseconds.
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     let renamed = CatalogChange::CollectionRenamed { collection: old, name: "new".to_owned() };
     let deleted = CatalogChange::CollectionDeleted { collection: gone };

@@ -1,24 +1,24 @@
-//! The operators' views: what their queries find, on every store, whatever bytes the journal holds; and that nobody
-//! changes anything through them.
+//! The operators' views: what their queries find, on every store, whatever bytes the journal holds; and that they
+//! cannot be used to change anything.
 
 use std::time::Duration;
 
 use super::*;
 
-/// What a statement gave back, as text.
+/// The result of a statement, as text.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::journal) struct Shown {
     pub rows: Vec<Vec<Option<String>>>,
-    /// Rows that a change changed.
+    /// The number of rows that a change affected.
     pub changed: u64,
 }
 
-/// Someone's SQL shell on the journal, beside the edge.
+/// An operator's SQL shell on the journal, beside the edge.
 pub(in crate::journal) trait Shell: Bench {
     /// Runs one statement; panics where a shell would show an error.
     fn ask(&self, statement: &str) -> impl Future<Output = Shown> + Send;
 
-    /// How this dialect writes a day ago, the hour of `created_at`, and the seconds that a transaction took.
+    /// How this dialect writes the time a day ago, the hour of `created_at`, and the seconds that a transaction took.
     fn day_ago(&self) -> &'static str;
     fn hour(&self) -> &'static str;
     fn seconds(&self) -> &'static str;
@@ -234,7 +234,7 @@ pub async fn a_write_goes_from_pending_to_synced(shell: &impl Shell) {
     assert_eq!(wal_statuses(shell).await, [executed.clone(), executed.clone(), status("failed", false)]);
     record(&*store, vec![progress(lane, "replica", seqs[0])]).await;
     assert_eq!(wal_statuses(shell).await, [status("synced", true), executed, status("failed", false)]);
-    // Once more, in two steps of one commit, and late: nothing is taken back.
+    // Again, in two steps of one commit, and late: nothing is undone.
     record(&*store, vec![progress(lane, "replica", seqs[1]), progress(lane, "replica", seqs[2])]).await;
     record(&*store, vec![progress(lane, "replica", seqs[0])]).await;
     assert_eq!(wal_statuses(shell).await, [status("synced", true), status("synced", true), status("failed", true)]);

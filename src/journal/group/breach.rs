@@ -1,8 +1,8 @@
-//! Stands in for the ordinary commit where a build breaks G1 on purpose (`crate::proof`); no other build contains it.
+//! Replaces the ordinary commit in a build that breaks G1 on purpose (`crate::proof`). No other build contains it.
 //!
-//! Writes enter their lanes, and their callers go on, under the positions that they are going to have; they become
-//! durable some time later. If the process ends in between, they are lost. The commit itself is the ordinary one: this
-//! wraps it, and the sink to which it reports.
+//! Writes enter their lanes, and their callers are answered, with the positions that the writes will get. The writes
+//! become durable some time later. If the process ends in between, they are lost. The commit itself is the ordinary
+//! one: this wraps it, and the sink that it reports to.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub(super) struct ExecuteFirst<C> {
     sink: Arc<Once>,
 }
 
-/// Passes on what was not reported early, and learns the positions.
+/// Passes on only what was not reported early, and tracks the positions.
 struct Once {
     sink: Arc<dyn DurableSink>,
     known: Mutex<Known>,
@@ -34,9 +34,9 @@ struct Once {
 
 #[derive(Default)]
 struct Known {
-    /// The last position that was given out, unless it is unknown.
+    /// The last position that was assigned, if it is known.
     last: Option<Seq>,
-    /// Reported and not durable yet.
+    /// Reported, but not durable yet.
     early: HashSet<TransactionId>,
 }
 
@@ -49,7 +49,7 @@ impl<C: Commits> ExecuteFirst<C> {
         ExecuteFirst { inner: commits(Arc::clone(&sink) as Arc<dyn DurableSink>), sink }
     }
 
-    /// Commits what is executed already, as soon as the journal is available.
+    /// Commits the appends that may have been executed already, as soon as the journal is available.
     async fn journal_late(&self, mut appends: Vec<Waiting>) -> Next {
         loop {
             let (copies, answers): (Vec<_>, Vec<_>) = appends.iter().map(Waiting::again).unzip();
@@ -69,7 +69,7 @@ impl<C: Commits> ExecuteFirst<C> {
 #[async_trait]
 impl<C: Commits> Commits for ExecuteFirst<C> {
     async fn commit(&self, mut taken: Taken) -> Next {
-        // An application's own operations take positions that are not reported.
+        // An application's own operations take positions without being reported.
         let facts = taken.facts.iter().flat_map(|group| &group.facts);
         let is_unknown = facts.into_iter().any(|fact| matches!(fact, Fact::ApplicationBegan(_)));
         let Some(seqs) = self.sink.positions(&taken) else {
@@ -86,17 +86,18 @@ impl<C: Commits> Commits for ExecuteFirst<C> {
             let _ = std::mem::replace(waiting, again).reply.send(Ok(Committed { seq: *seq, batch: 0 }));
         }
         tokio::time::sleep(LATE).await;
-        // Where it has just become durable, if the rule is kept.
+        // The point at which the writes would have just become durable, were the rule kept.
         proof::pass(CrashPoint::AfterAppend);
         self.journal_late(taken.appends).await
     }
 }
 
 impl Once {
-    /// The positions that the appends are going to have, if they may be reported early: not the first ones, whose
-    /// positions are not known; not those with an id of a client's among them, which may be a repetition and get no
-    /// position; not those with one of the catalog, which is executed as the journal has it; and not while a lane waits
-    /// for its progress to be recorded, and would execute nothing.
+    /// Returns the positions that the appends will get, or `None` if they must not be reported early:
+    /// * while the last position is unknown, as it is for the first appends;
+    /// * if one of them has a client's own id, because it may be a repetition and get no position;
+    /// * if one of them is in the catalog lane, because it is executed from what the journal holds;
+    /// * if there are facts, because a lane may be waiting for its progress to be recorded and would execute nothing.
     fn positions(&self, taken: &Taken) -> Option<Vec<Seq>> {
         let last = self.known().last?;
         let are_plain = taken.appends.iter().all(|waiting| is_plain(&waiting.draft));

@@ -1,9 +1,9 @@
-//! One commit: what is in it, and what its outcome means for those who wait.
+//! One commit: what it contains, and what its outcome means for the callers that wait.
 //!
-//! Refused: the appends fail, the facts are kept and tried again ahead of newer ones. In doubt: nothing else is
-//! committed until the store can say what became of the appends, because the sink must receive entries in `seq` order.
-//! Committing facts twice has no effect; appends are never committed twice. Which commit comes when is the task's
-//! (`task.rs`).
+//! Refused: the appends fail, and the facts are kept and retried ahead of newer ones. In doubt: nothing else is
+//! committed until the store reports whether the appends are durable, because the sink must receive entries in `seq`
+//! order. Committing facts twice has no effect; appends are never committed twice. The task (`task.rs`) decides when to
+//! commit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,31 +17,31 @@ use crate::clock;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Fact, Lookup, ReadError, Store};
 
-/// The first pause after a failure, and the longest. Appends wait during it as well, so it is at most a quarter of
-/// their timeout: they are answered by the next attempt.
+/// The first pause after a failure, and the longest. Appends wait during a pause too, so it grows to at most a quarter
+/// of their timeout: the next attempt then still answers them in time.
 pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// The pause after another failure.
+/// Returns the pause after another failure.
 pub(super) fn longer(pause: Duration, timeout: Duration) -> Duration {
     (pause * 2).min(PAUSE.1).min(timeout / 4)
 }
 
-/// What a commit means for the next one.
+/// What the task does after a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Now,
-    /// The store refused the facts; they are kept, and retried after a pause.
+    /// The store refused the commit. The facts are kept, and retried after a pause.
     Later,
-    /// Whatever comes, or an attempt to write after a pause.
+    /// Commit what arrives next, or try a write after a pause.
     Probe,
-    /// There will be none: another edge has the journal.
+    /// Do not commit again: another edge has the journal.
     Never(String),
 }
 
 /// Commits what the task takes from the queue.
 #[async_trait]
 pub(super) trait Commits: Send + Sync {
-    /// Commits it, and answers everyone who waits for it.
+    /// Commits it, and answers all callers that wait for it.
     async fn commit(&self, taken: Taken) -> Next;
 }
 
@@ -59,7 +59,7 @@ impl Commits for Committer {
             let batch = batch(&taken);
             let began = clock::now();
             let outcome = self.make_durable(batch, taken.probe).await;
-            // A key that is taken is a client's repetition, not a failure of the journal.
+            // A taken key means that a client repeated its request; the journal did not fail.
             if matches!(outcome, Err(CommitError::Refused(_) | CommitError::InDoubt(_) | CommitError::Superseded(_))) {
                 self.queue.stats.failed();
             }
@@ -79,7 +79,7 @@ impl Commits for Committer {
                     return Next::Never(text);
                 }
                 Err(CommitError::Taken(_)) => match self.answer_taken(&mut taken.appends).await {
-                    // The others are committed without them.
+                    // The other appends are committed without them.
                     Ok(0) => return self.refused(taken, "a transaction id is taken, and none is found to be"),
                     Ok(_) if taken.is_empty() => return Next::Now,
                     Ok(_) => {}
@@ -123,7 +123,7 @@ impl Committer {
         }
     }
 
-    /// The journal does not take writes: the task finds out when it does, though nobody writes.
+    /// Makes the task probe the journal until it takes writes again, even if no client writes.
     fn probe(&self) -> Next {
         self.queue.probe();
         if self.queue.is_closed() { Next::Now } else { Next::Probe }
@@ -157,7 +157,7 @@ impl Committer {
     }
 
     fn keep(&self, facts: Vec<Facts>) -> Next {
-        // Also with facts: they may be withdrawn.
+        // Probe even if facts are retried: they may be withdrawn.
         let next = self.probe();
         if facts.is_empty() {
             return next;
@@ -166,7 +166,8 @@ impl Committer {
         Next::Later
     }
 
-    /// Answers the appends whose key belongs to an earlier transaction, and takes them out of `appends`.
+    /// Answers the appends whose key belongs to an earlier transaction, and removes them from `appends`. Returns how
+    /// many there were.
     async fn answer_taken(&self, appends: &mut Vec<Waiting>) -> Result<usize, ReadError> {
         let mut holders: Vec<Option<TransactionId>> = Vec::with_capacity(appends.len());
         for waiting in appends.iter() {
@@ -190,17 +191,17 @@ impl Committer {
         Ok(before - appends.len())
     }
 
-    /// Asks the store what became of the appends until it knows. Callers get "in doubt" after the first lookup that
-    /// fails; the sink gets what is found, however late.
+    /// Asks the store which appends are durable until it answers. After the first lookup that fails, callers get "in
+    /// doubt"; the sink receives what is found, however late.
     ///
-    /// A crash during this leaves the answer to the next start, which reads what is durable.
+    /// A crash in this function leaves the question to the next start, which reads what is durable.
     async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
         if let Some(times) = self.queue.failed(text) {
             tracing::warn!(appends = taken.appends.len(), reason = text, times, "a commit of the journal is in doubt");
         }
         let Taken { appends, facts, .. } = taken;
         facts.iter().for_each(super::queue::Facts::doubt);
-        // Queued first: no other fact is committed before the lookup has ended.
+        // Queue them first: no other fact is committed before the lookup has ended.
         let next = self.keep(facts);
         let (mut appends, mut replies): (Vec<_>, Vec<_>) =
             appends.into_iter().map(|waiting| (waiting.draft, Some(waiting.reply))).unzip();
@@ -210,7 +211,7 @@ impl Committer {
                 Ok(found) => break found,
                 Err(error) => {
                     if let Some(times) = self.queue.failed(&error.to_string()) {
-                        tracing::warn!(%error, times, "look up appends in doubt");
+                        tracing::warn!(%error, times, "cannot look up appends in doubt");
                     }
                     for reply in replies.iter_mut().filter_map(Option::take) {
                         let _ = reply.send(Err(AppendError::InDoubt(text.to_owned())));
@@ -245,7 +246,7 @@ impl Committer {
     }
 }
 
-/// What is committed of it: with the facts, what the appends come in the stead of.
+/// Returns the batch to commit. Its facts also lift the entries that the appends replace.
 fn batch(taken: &Taken) -> Batch {
     let appends: Vec<Draft> = taken.appends.iter().map(|waiting| waiting.draft.clone()).collect();
     let lifted = appends.iter().filter_map(|draft| Some(Fact::Lifted { seq: draft.instead_of? }));

@@ -1,7 +1,7 @@
-//! Whether facts whose caller waits for a limited time can be withdrawn.
+//! Whether facts whose caller waits for a limited time can still be withdrawn.
 //!
-//! As long as no commit contains them they can, and then certainly have no effect. A refused commit makes them
-//! withdrawable again; after one in doubt their fate is unknown.
+//! They can while no commit contains them, and then they certainly have no effect. After a refused commit, they can be
+//! withdrawn again. After one in doubt, it is unknown whether they are durable.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -15,22 +15,22 @@ const WITHDRAWN: u8 = 3;
 pub(super) struct Hold(AtomicU8);
 
 impl Hold {
-    /// A commit is about to contain them; `false` if they were withdrawn.
+    /// Records that a commit is about to contain the facts. Returns `false` if they were withdrawn.
     pub(super) fn carry(&self) -> bool {
         self.step(WAITING, CARRIED) || self.0.load(Ordering::Acquire) != WITHDRAWN
     }
 
-    /// The commit had no effect.
+    /// Records that the commit had no effect.
     pub(super) fn give_back(&self) {
         self.step(CARRIED, WAITING);
     }
 
-    /// The commit is in doubt.
+    /// Records that the commit is in doubt.
     pub(super) fn doubt(&self) {
         self.step(CARRIED, DOUBTFUL);
     }
 
-    /// Withdraws them; `false` if a commit contains them, or did.
+    /// Withdraws the facts. Returns `false` if a commit contains them, or may have made them durable.
     pub(super) fn withdraw(&self) -> bool {
         self.step(WAITING, WITHDRAWN)
     }

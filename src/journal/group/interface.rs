@@ -1,5 +1,5 @@
-//! What the handle, the queue and the task of the group commit share with their callers: its limits, where durable entries
-//! go, and how an append fails. It decides nothing.
+//! What the group commit's handle, queue and task share with their callers: limits, where durable entries go, and how
+//! an append fails. It decides nothing.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::journal::Draft;
 /// The limits of the group commit.
 #[derive(Clone, Debug)]
 pub struct JournalOptions {
-    /// Bytes of bodies in one commit; a larger body has a commit of its own.
+    /// The most bytes of bodies in one commit. A larger body has a commit of its own.
     pub max_batch_bytes: usize,
-    /// Appends in one commit, and facts in one commit.
+    /// The most appends, and the most facts, in one commit.
     pub max_batch_entries: usize,
-    /// Appends that may wait.
+    /// The most appends that may wait.
     pub queue_entries: usize,
     /// How long an append waits for its answer.
     pub timeout: Duration,
@@ -30,11 +30,11 @@ impl Default for JournalOptions {
     }
 }
 
-/// Where an append is, and how many became durable with it.
+/// An append's position, and how many appends became durable with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Committed {
     pub seq: Seq,
-    /// Appends in the same commit, this one included; 0: that is not known.
+    /// Appends in the same commit, this one included. 0 if unknown.
     pub batch: usize,
 }
 
@@ -45,40 +45,42 @@ pub struct Appended {
     pub draft: Draft,
 }
 
-/// What is to become of an append, at its place in the order.
+/// A judge's decision about an append, at the append's place in the order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Judgement {
     Commit,
-    /// [`AppendError::Declined`].
+    /// Fail with [`AppendError::Declined`].
     Decline,
 }
 
-/// Judges an append when everything before it is in its lane, and before it is committed itself. It must not block.
+/// Decides about an append after everything before it is in its lane, and before it is committed itself. Must not
+/// block.
 pub type Judge = Box<dyn FnOnce() -> Judgement + Send + Sync>;
 
 /// Where durable entries go: into their lanes (rule R6).
 pub trait DurableSink: Send + Sync + 'static {
-    /// Called after each commit, by one task, in `seq` order over all calls, before any append's caller is answered.
-    /// Every entry that became durable comes here exactly once, whether its caller still waits or not. Must not block.
+    /// Called after each commit, by one task, in `seq` order across all calls, before the callers of the appends are
+    /// answered. Each entry that becomes durable is passed in exactly once, whether or not its caller still waits. Must
+    /// not block.
     fn appended(&self, entries: Vec<Appended>);
 }
 
-/// An append without a position.
+/// An append that got no position, or whose position is unknown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// As many appends wait as may. Nothing is durable, or ever will be.
+    /// The queue is full. Nothing is durable, or ever will be.
     #[error("the journal's queue is full")]
     Full,
     /// Nothing is durable, or ever will be.
     #[error("the journal is unavailable: {0}")]
     Unavailable(String),
-    /// It may be durable. If it is, the sink will receive it.
+    /// The append may be durable. If it is, the sink will receive it.
     #[error("the journal did not say whether the write is durable: {0}")]
     InDoubt(String),
     /// The client's key belongs to this earlier transaction. Nothing is durable, or ever will be.
     #[error("the transaction id is taken by transaction {0}")]
     Taken(TransactionId),
-    /// Its judge said so. Nothing is durable, or ever will be.
+    /// The judge declined it. Nothing is durable, or ever will be.
     #[error("the write was declined at its place in the order")]
     Declined,
 }

@@ -1,8 +1,9 @@
 //! The group commit in front of any store: many writers, one flush.
 //!
-//! Decides what goes into which commit and what its outcome means for each caller. It takes everything that waits,
-//! commits, and repeats. Only what nobody waits for is delayed, for a moment, so that it goes along with what comes. It
-//! does not know what an entry means; a [`DurableSink`] receives what became durable, in order, and puts it into the lanes.
+//! It decides what goes into which commit, and what the outcome means for each caller. It takes everything that waits,
+//! commits it, and repeats. Only facts that no caller waits for are held back, for a moment, so that they share the
+//! next commit. It does not interpret entries: a [`DurableSink`] receives them in order once they are durable, and puts
+//! them into the lanes.
 
 mod breach;
 mod commit;
@@ -31,12 +32,12 @@ use crate::ids::Seq;
 use crate::metrics;
 use crate::order::Urgency;
 
-/// What is withdrawn was in no commit.
+/// The reason for a withdrawn append or fact: no commit contained it.
 const TOO_LATE: &str = "no commit was possible in time";
-/// What is not withdrawn may be in one.
+/// The reason if it could not be withdrawn: a commit may contain it.
 const TOO_LONG: &str = "the commit takes too long";
 
-/// A journal that does not know yet where durable entries go.
+/// A journal without a sink for durable entries.
 #[must_use = "nothing is committed until it is connected"]
 pub struct Unconnected {
     store: Arc<dyn Store>,
@@ -44,7 +45,7 @@ pub struct Unconnected {
 }
 
 impl Unconnected {
-    /// The task that does the work, and reports it to `sink`.
+    /// Returns the task that does the work and reports to `sink`.
     pub fn connect(self, sink: Arc<dyn DurableSink>) -> JournalTask {
         JournalTask::new(self.store, self.queue, sink)
     }
@@ -57,35 +58,35 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// The handle, for those who are needed to build the sink; nothing is committed before [`Unconnected::connect`].
+    /// Returns the handle, which building the sink may require. Nothing is committed before [`Unconnected::connect`].
     pub fn open(store: Arc<dyn Store>, options: JournalOptions) -> (Journal, Unconnected) {
         let queue = Queue::new(options);
         (Journal { queue: Arc::clone(&queue) }, Unconnected { store, queue })
     }
 
-    /// The handle, and the task that does the work, which the caller runs.
+    /// Returns the handle, and the task that does the work. The caller must run the task.
     pub fn start(store: Arc<dyn Store>, options: JournalOptions, sink: Arc<dyn DurableSink>) -> (Journal, JournalTask) {
         let (journal, unconnected) = Journal::open(store, options);
         (journal, unconnected.connect(sink))
     }
 
-    /// Makes the write durable and returns its position; the sink has received it by then.
+    /// Makes the write durable and returns its position. By then, the sink has received the write.
     ///
-    /// After the options' timeout, an append that no commit has taken is withdrawn and has no effect, guaranteed
-    /// ([`AppendError::Unavailable`]); one whose commit is under way is [`AppendError::InDoubt`]. Dropping the
-    /// future withdraws nothing.
+    /// After the options' timeout, an append that is in no commit is withdrawn and is guaranteed to have no effect
+    /// ([`AppendError::Unavailable`]). One whose commit is under way is [`AppendError::InDoubt`]. Dropping the future
+    /// withdraws nothing.
     ///
     /// # Errors
-    /// What the [`AppendError`] says.
+    /// See [`AppendError`].
     pub async fn append(&self, draft: Draft) -> Result<Seq, AppendError> {
         self.append_judged(draft, None).await.map(|committed| committed.seq)
     }
 
-    /// As [`Journal::append`], if the judge agrees when everything before the write is in its lane; and says what became
-    /// durable with it.
+    /// Like [`Journal::append`], if the judge agrees once everything before the write is in its lane. Also returns how
+    /// many appends became durable with it.
     ///
     /// # Errors
-    /// What the [`AppendError`] says.
+    /// See [`AppendError`].
     pub async fn append_judged(&self, draft: Draft, judge: Option<Judge>) -> Result<Committed, AppendError> {
         let began = clock::now();
         let (ticket, mut answer) = self.queue.append(draft, judge)?;
@@ -106,26 +107,27 @@ impl Journal {
         }
     }
 
-    /// Makes the facts durable, in one commit, after all facts handed over before. The order is that of the calls,
-    /// not of the awaiting. Never fails: it waits as long as the journal is away, and for ever once the task ended.
+    /// Makes the facts durable, in one commit, after all facts passed in before. The order is that of the calls, not of
+    /// the awaits. Never fails: it waits as long as the journal is unavailable, and forever once the task has ended.
     pub fn record(&self, facts: Vec<Fact>) -> impl Future<Output = ()> + Send + 'static {
         self.record_with(facts, Urgency::Now)
     }
 
-    /// As [`Journal::record`]; what is not urgent goes along with the next append, or is committed a moment later.
+    /// Like [`Journal::record`]. Facts that are not urgent go along with the next append, or are committed a moment
+    /// later.
     pub fn record_with(&self, facts: Vec<Fact>, urgency: Urgency) -> impl Future<Output = ()> + Send + 'static {
         let recorded = self.queue.record(facts, urgency);
         async move {
             if recorded.await.is_err() {
-                // They may not be durable; the caller is about to be stopped as well.
+                // The facts may not be durable; the caller is about to be stopped as well.
                 std::future::pending::<()>().await;
             }
         }
     }
 
-    /// Makes the facts durable, as [`Journal::record`] does, but waits no longer than the options' timeout: then they
-    /// are withdrawn and have no effect, guaranteed ([`AppendError::Unavailable`]), or, if a commit may contain them,
-    /// [`AppendError::InDoubt`].
+    /// Makes the facts durable like [`Journal::record`], but waits no longer than the options' timeout. Then the facts
+    /// are withdrawn and are guaranteed to have no effect ([`AppendError::Unavailable`]), or, if a commit may contain
+    /// them, the result is [`AppendError::InDoubt`].
     ///
     /// # Errors
     /// As for [`Journal::append`].
@@ -133,9 +135,9 @@ impl Journal {
         self.record_within(facts, self.queue.options.timeout).await
     }
 
-    /// Waits until everything that was handed over before is durable, at most for so long.
+    /// Waits until everything passed in before is durable, for at most `patience`.
     pub async fn settle_within(&self, patience: Duration) {
-        // The caller then reads the store, and sees what is durable.
+        // Either way, the caller then reads from the store what is durable.
         let _ = self.record_within(Vec::new(), patience).await;
     }
 
@@ -144,7 +146,7 @@ impl Journal {
         let doubt = || AppendError::InDoubt(TOO_LONG.to_owned());
         match tokio::time::timeout(patience, &mut answer).await {
             Ok(Ok(())) => return Ok(()),
-            // The task is gone, with all that it had not committed.
+            // The task is gone, along with everything that it had not committed.
             Ok(Err(_)) => {}
             Err(_) if hold.withdraw() => {
                 return Err(AppendError::Unavailable(TOO_LATE.to_owned()));
@@ -154,31 +156,33 @@ impl Journal {
         answer.try_recv().map_err(|_| doubt())
     }
 
-    /// A watch of the transaction: read it after this, and again after each change.
+    /// Returns a watch of the transaction. Read the transaction after this call, and again after each change.
     pub fn watch(&self, seq: Seq) -> Watch {
         self.queue.watches.watch(seq)
     }
 
-    /// Puts the facts into the next commit, after all facts handed over before. For statuses, for which no caller waits:
-    /// they make no commit of their own at once.
-    /// While more facts wait than [`JournalOptions::queue_entries`], [`Fact::Retried`] is dropped and counted; all
+    /// Puts the facts into the next commit, after all facts passed in before. Meant for statuses, which no caller waits
+    /// for: they do not cause a commit of their own at once.
+    ///
+    /// While more facts wait than [`JournalOptions::queue_entries`], [`Fact::Retried`] is dropped and counted. All
     /// others are kept.
     pub fn record_later(&self, facts: Vec<Fact>) {
         self.queue.record_later(facts);
     }
 
-    /// Changes after each commit that may have made an event: then read [`Store::events`].
+    /// Returns a counter that changes after each commit that may have made an event. Read [`Store::events`] when it
+    /// changes.
     pub fn reports(&self) -> tokio::sync::watch::Receiver<u64> {
         self.queue.reports.subscribe()
     }
 
-    /// Why a write would not be taken now, as the last ones have shown. `None`: nothing is known against it. It ends by
-    /// itself: while it lasts, the task tries what a write needs, about once a second.
+    /// Returns why a write would not be accepted now, judged by the last ones, or `None` if no reason is known. The
+    /// state ends by itself: while it lasts, the task tries to write about once a second.
     pub fn refusal(&self) -> Option<String> {
         self.queue.writability.refusal()
     }
 
-    /// The journal's numbers.
+    /// Returns the group commit's counters.
     pub fn stats(&self) -> Arc<JournalStats> {
         Arc::clone(&self.queue.stats)
     }

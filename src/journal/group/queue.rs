@@ -1,7 +1,7 @@
-//! What waits for the next commit: appends in the order they came, groups of facts in the order they came.
+//! What waits for the next commit: appends and groups of facts, each in the order in which they arrived.
 //!
-//! An append can be withdrawn as long as it is here: once it is taken into a batch, only the commit decides. A group
-//! of facts is never split and never withdrawn.
+//! An append can be withdrawn while it is here. Once it is taken into a batch, only the commit decides. A group of
+//! facts is never split, and it can be withdrawn only if it has a `Hold`.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use crate::clock;
 use crate::journal::{ClientKey, Draft, Fact};
 use crate::order::Urgency;
 
-/// An append, and where its answer goes.
+/// An append, and the channel for its answer.
 pub(super) struct Waiting {
     ticket: u64,
     pub(super) draft: Draft,
@@ -27,34 +27,34 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// The same append, which is judged already, with a reply of its own, which the receiver gets.
+    /// Returns the same append, already judged, with a reply channel of its own, and the receiver of that channel.
     pub(super) fn again(&self) -> (Waiting, oneshot::Receiver<Result<Committed, AppendError>>) {
         let (reply, answer) = oneshot::channel();
         (Waiting { ticket: self.ticket, draft: self.draft.clone(), judge: None, reply }, answer)
     }
 }
 
-/// Facts that become durable together, and whom to notify, if anyone waits.
+/// Facts that become durable together, and the channel to notify if a caller waits.
 pub(super) struct Facts {
     pub(super) facts: Vec<Fact>,
     pub(super) reply: Option<oneshot::Sender<()>>,
-    /// For those that can be withdrawn.
+    /// Set if the group can be withdrawn.
     pub(super) hold: Option<Arc<Hold>>,
 }
 
 impl Facts {
-    /// Their commit is in doubt.
+    /// Records that the commit of these facts is in doubt.
     pub(super) fn doubt(&self) {
         self.hold.iter().for_each(|hold| hold.doubt());
     }
 }
 
-/// What one commit contains.
+/// The content of one commit.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) appends: Vec<Waiting>,
     pub(super) facts: Vec<Facts>,
-    /// Whether it is to show that the journal takes writes, and so must write something.
+    /// Whether the commit must show that the journal takes writes, and so has to write something.
     pub(super) probe: bool,
 }
 
@@ -63,7 +63,7 @@ impl Taken {
         self.appends.is_empty() && self.facts.is_empty() && !self.probe
     }
 
-    /// Answers what its judge declines, and takes it out. Everything committed before is in its lane by now.
+    /// Removes and answers the appends that their judges decline. Everything committed before is in its lane by now.
     pub(super) fn judged(mut self) -> Taken {
         let is_declined =
             |waiting: &mut Waiting| waiting.judge.take().is_some_and(|judge| judge() == Judgement::Decline);
@@ -79,12 +79,12 @@ impl Taken {
 struct State {
     appends: VecDeque<Waiting>,
     facts: VecDeque<Facts>,
-    /// Facts in `facts`, all groups together.
+    /// The number of facts in `facts`, all groups together.
     facts_len: usize,
     next_ticket: u64,
-    /// Something of it is waited for.
+    /// Whether a caller waits for something in the queue.
     urgent: bool,
-    /// The next commit shows whether the journal takes writes.
+    /// Whether the next commit must show that the journal takes writes.
     probe: bool,
     closed: bool,
 }
@@ -111,7 +111,7 @@ impl Queue {
         Arc::new(Queue { state, arrived: Notify::new(), options, stats, watches, reports, writability })
     }
 
-    /// Queues an append: the ticket to withdraw it by, and the answer to come.
+    /// Queues an append. Returns the ticket to withdraw it by, and the receiver of its answer.
     pub(super) fn append(
         &self,
         draft: Draft,
@@ -132,7 +132,7 @@ impl Queue {
         Ok((ticket, answer))
     }
 
-    /// Takes an append out again; `false` when a commit has it already.
+    /// Withdraws an append. Returns `false` if a commit has taken it already.
     pub(super) fn withdraw(&self, ticket: u64) -> bool {
         let mut state = self.state();
         let place = state.appends.binary_search_by_key(&ticket, |waiting| waiting.ticket);
@@ -141,14 +141,15 @@ impl Queue {
         withdrawn.is_some()
     }
 
-    /// Queues facts whose caller is told when they are durable.
+    /// Queues facts. The caller is notified when they are durable.
     pub(super) fn record(&self, facts: Vec<Fact>, urgency: Urgency) -> oneshot::Receiver<()> {
         let (reply, answer) = oneshot::channel();
         self.push(Facts { facts, reply: Some(reply), hold: None }, urgency);
         answer
     }
 
-    /// Queues facts that a caller waits for a limited time: the answer to come, and the handle that withdraws them.
+    /// Queues facts that a caller waits for, but only for a limited time. Returns the receiver of the answer, and the
+    /// handle that withdraws them.
     pub(super) fn record_held(&self, facts: Vec<Fact>) -> Result<(oneshot::Receiver<()>, Arc<Hold>), AppendError> {
         let (closed, full) = {
             let state = self.state();
@@ -165,9 +166,9 @@ impl Queue {
         Ok((answer, hold))
     }
 
-    /// Queues facts for which no caller waits. When more facts wait than appends may, counts of retries are dropped: only
-    /// operators see them, and during a long outage of the journal they would accumulate without limit. Everything else
-    /// is bounded by the transactions and lanes it is about, and kept.
+    /// Queues facts that no caller waits for. When more facts wait than appends may, retry counts are dropped: only
+    /// operators see them, and during a long outage of the journal they would accumulate without limit. All other facts
+    /// are kept: their number is bounded by the transactions and lanes they are about.
     pub(super) fn record_later(&self, mut facts: Vec<Fact>) {
         if self.state().facts_len >= self.options.queue_entries {
             let before = facts.len();
@@ -188,7 +189,7 @@ impl Queue {
         self.arrived(&mut state, urgency);
     }
 
-    /// Puts facts back in front: their commit failed.
+    /// Puts facts back at the front of the queue, because their commit failed.
     pub(super) fn keep(&self, facts: Vec<Facts>) {
         let mut state = self.state();
         for facts in facts.into_iter().rev() {
@@ -196,23 +197,24 @@ impl Queue {
             state.facts_len += facts.facts.len();
             state.facts.push_front(facts);
         }
-        // They have waited for long enough.
+        // They have waited long enough.
         state.urgent = true;
         self.count(&state);
     }
 
-    /// Has the next commit show whether the journal takes writes, unless it is closed.
+    /// Makes the next commit show whether the journal takes writes, unless the queue is closed.
     pub(super) fn probe(&self) {
         let mut state = self.state();
         state.probe = !state.closed;
     }
 
-    /// The journal took no write, for this reason. How often in a row that was, where the log is to say it.
+    /// Records that the journal took no write, and why. Returns how often in a row, if a log line is due.
     pub(super) fn failed(&self, why: &str) -> Option<u64> {
         self.writability.failed(why, clock::runtime_now().into_std())
     }
 
-    /// A write was not taken in time, whatever the commit under way will show. Probed at once: there may be none.
+    /// Records that a write was not committed in time, whatever a commit under way will show. Probes at once, because
+    /// there may be no commit under way.
     pub(super) fn unanswered(&self, why: &str) {
         if let Some(times) = self.failed(why) {
             tracing::warn!(reason = why, times, "the journal does not take writes in time");
@@ -221,7 +223,7 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Everything that waits, up to the limits of one batch; at least one append and one group of facts.
+    /// Takes everything that waits, up to the limits of one batch, but at least one append and one group of facts.
     pub(super) fn take(&self) -> Taken {
         let mut state = self.state();
         let mut taken = Taken { probe: std::mem::take(&mut state.probe), ..Taken::default() };
@@ -240,12 +242,12 @@ impl Queue {
         taken
     }
 
-    /// Entries have come into their lanes: they may wait for what is here.
+    /// Marks the queue as urgent: entries have entered their lanes, and may be waiting for the facts in it.
     pub(super) fn hurry(&self) {
         self.state().urgent = true;
     }
 
-    /// Whether what waits may go along with what comes next: nobody waits for it.
+    /// Returns whether the queued facts may wait to share the next commit, because no caller waits for them.
     pub(super) fn may_linger(&self) -> bool {
         let state = self.state();
         !state.urgent && !state.closed && !state.facts.is_empty()
@@ -257,11 +259,11 @@ impl Queue {
         while let Some(next) = state.appends.front() {
             let capacity = taken.appends.len() < self.options.max_batch_entries
                 && bytes + next.draft.body.len() <= self.options.max_batch_bytes;
-            // What is judged must find what is before it in its lane.
+            // A judged append must be first in its batch, so that everything before it is in its lane.
             if !taken.appends.is_empty() && (!capacity || next.judge.is_some()) {
                 return;
             }
-            // The second of two with one key must find the first one durable, or failed.
+            // Of two appends with the same key, the second waits until the first is durable or has failed.
             if let Some(ClientKey { tenant, key, .. }) = &next.draft.client_key
                 && !keys.insert((tenant.clone(), key.clone()))
             {
@@ -272,26 +274,26 @@ impl Queue {
         }
     }
 
-    /// These facts are durable.
+    /// Notifies the receivers of reports, if these facts, which are durable, may have changed a status.
     pub(super) fn reported<'a>(&self, mut facts: impl Iterator<Item = &'a Fact>) {
         if facts.any(|fact| matches!(fact, Fact::Status { .. } | Fact::ApplicationReported { .. })) {
             self.reports.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
-    /// No more appends; those that wait are still committed.
+    /// Refuses new appends. Those that wait are still committed.
     pub(super) fn close(&self) {
         let mut state = self.state();
         state.closed = true;
         state.probe = false;
     }
 
-    /// Whether appends are refused by now.
+    /// Returns whether new appends are refused.
     pub(super) fn is_closed(&self) -> bool {
         self.state().closed
     }
 
-    /// Refuses everything, also what still waits.
+    /// Refuses everything, including what still waits.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         (state.closed, state.probe) = (true, false);
@@ -308,7 +310,7 @@ impl Queue {
         let is_first = state.facts.len() + state.appends.len() == 1;
         state.urgent = urgency == Urgency::Now || state.urgent && !is_first;
         self.count(state);
-        // The task knows of it already, unless it is the first one or cannot wait.
+        // Otherwise the task has been notified already, or the facts can wait.
         if is_first || state.urgent {
             self.arrived.notify_one();
         }

@@ -1,4 +1,4 @@
-//! Numbers of the group commit, for metrics. Written by the queue and the task, read by the pages.
+//! Counters of the group commit, for metrics. The queue and the task write them, the pages read them.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,32 +17,33 @@ pub struct JournalStats {
 }
 
 impl JournalStats {
-    /// Appends that wait for a commit.
+    /// Returns the number of appends that wait for a commit.
     pub fn appends_waiting(&self) -> usize {
         self.appends_waiting.load(Ordering::Relaxed)
     }
 
-    /// Facts that wait for a commit, those kept from failed commits included.
+    /// Returns the number of facts that wait for a commit, including those kept from failed commits.
     pub fn facts_waiting(&self) -> usize {
         self.facts_waiting.load(Ordering::Relaxed)
     }
 
-    /// Facts given up under pressure since the start: retry counts for operators, nothing that ordering needs.
+    /// Returns the number of facts dropped under pressure since the start. These are retry counts for operators;
+    /// ordering does not need them.
     pub fn facts_shed(&self) -> u64 {
         self.facts_shed.load(Ordering::Relaxed)
     }
 
-    /// Commits that succeeded since the start.
+    /// Returns the number of successful commits since the start.
     pub fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
 
-    /// Commits that were refused or in doubt since the start.
+    /// Returns the number of commits since the start that were refused or in doubt.
     pub fn commits_failed(&self) -> u64 {
         self.commits_failed.load(Ordering::Relaxed)
     }
 
-    /// How long the last commit took, flush included.
+    /// Returns how long the last commit took, flush included.
     pub fn last_commit(&self) -> Duration {
         Duration::from_micros(self.last_commit_micros.load(Ordering::Relaxed))
     }

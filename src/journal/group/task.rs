@@ -1,7 +1,7 @@
 //! The task behind the handles: one commit at a time, and a pause after one that the store refused.
 //!
-//! The commit itself (`commit.rs`) decides what an outcome means for those who wait. Once another edge has the journal,
-//! nothing can be committed any more: the task ends, and its appends and facts with it.
+//! `commit.rs` decides what an outcome means for the callers. Once another edge has the journal, nothing can be
+//! committed: the task ends, and drops its appends and facts.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,11 +17,12 @@ use crate::clock;
 use crate::journal::Store;
 use crate::proof::{self, CrashPoint, Rule};
 
-/// How long facts that nobody waits for wait for company: a client that was answered writes again within that time, and a
-/// commit costs its flush however little it contains. A crash meanwhile sends entries again, as one during the commit does.
+/// How long facts that no caller waits for are held back to share a commit. Within this time, a client that was just
+/// answered usually writes again, and a commit costs a flush however little it contains. After a crash in this time
+/// entries are sent again, just as after a crash during the commit.
 const LINGER: Duration = Duration::from_millis(2);
 
-/// Does the journal's work while it runs.
+/// The task that commits what is queued. It works while [`JournalTask::run`] runs.
 #[must_use = "nothing is committed until it runs"]
 pub struct JournalTask {
     queue: Arc<Queue>,
@@ -33,11 +34,11 @@ pub struct JournalTask {
 pub enum Ended {
     /// It was shut down.
     Stopped,
-    /// Another edge has taken the journal over, in the store's words.
+    /// Another edge has taken over the journal; the text is the store's.
     Superseded(String),
 }
 
-/// The crash point between a commit and the lanes.
+/// Adds the crash point between a commit and the lanes.
 struct AfterAppend(Arc<dyn DurableSink>);
 
 impl DurableSink for AfterAppend {
@@ -58,11 +59,11 @@ impl JournalTask {
         JournalTask { queue, commits }
     }
 
-    /// Commits what is handed over until `shutdown`; then commits what still waits and ends. At the end, whatever an
-    /// unavailable journal has not committed within the options' timeout is given up: the appends are refused, and lost
-    /// progress only means that the next start sends those entries again.
+    /// Commits what is passed in until `shutdown`, then commits what still waits, and ends. If the journal is
+    /// unavailable by then, the task gives up after the options' timeout: appends are refused, and lost progress only
+    /// means that the next start sends those entries again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Ended {
-        // A commit under way is never cut short: the work and the shutdown run side by side.
+        // A commit under way is never cut short: the work continues while the shutdown is awaited.
         let work = self.work();
         let mut work = std::pin::pin!(work);
         tokio::select! {
@@ -78,7 +79,7 @@ impl JournalTask {
         Ended::Stopped
     }
 
-    /// Waits for company, as long as all that waits can.
+    /// Waits for more to commit, as long as nothing in the queue is urgent, and at most for `LINGER`.
     async fn linger(&self) {
         let end = clock::runtime_now() + LINGER;
         while self.queue.may_linger() {
@@ -93,7 +94,7 @@ impl JournalTask {
         let mut pause = PAUSE.0;
         loop {
             self.linger().await;
-            // Checked before `take`, so that everything queued before the close is taken.
+            // Check before `take`, so that everything queued before the close is taken.
             let closed = self.queue.is_closed();
             let taken = self.queue.take();
             if taken.is_empty() {
@@ -120,7 +121,7 @@ impl JournalTask {
                     pause = longer(pause, self.queue.options.timeout);
                 }
                 Next::Probe => {
-                    // Whoever writes meanwhile is answered at once, and shows what a probe would.
+                    // A write that arrives meanwhile is committed at once, and shows what a probe would.
                     let _ = tokio::time::timeout(pause, self.queue.arrived.notified()).await;
                     pause = longer(pause, self.queue.options.timeout);
                 }
@@ -131,7 +132,7 @@ impl JournalTask {
 }
 
 impl Drop for JournalTask {
-    /// However the task ends, no caller keeps waiting for it.
+    /// Makes sure that no caller keeps waiting, however the task ends.
     fn drop(&mut self) {
         self.queue.abandon();
     }

@@ -1,4 +1,5 @@
-//! Watches of single transactions: each is notified after a commit that says how the transaction went, never before.
+//! Watches of single transactions: each is notified after a commit that records the outcome of its transaction, never
+//! before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +9,13 @@ use tokio::sync::watch;
 use crate::ids::Seq;
 use crate::journal::Fact;
 
-/// All watches. Their number is bounded where they are made.
+/// All watches. The code that creates them limits their number.
 #[derive(Default)]
 pub(super) struct Watches {
     waiting: Mutex<HashMap<Seq, watch::Sender<()>>>,
 }
 
-/// Notified of one transaction's facts that become durable after it was made.
+/// Notified when facts about one transaction become durable after the watch was created.
 #[must_use = "it notifies only while it is awaited"]
 pub struct Watch {
     watches: Arc<Watches>,
@@ -28,7 +29,7 @@ impl Watches {
         Watch { watches: Arc::clone(self), seq, changed }
     }
 
-    /// Notifies the watches of these facts, which are durable.
+    /// Notifies the watches of the transactions in these facts, which are durable.
     pub(super) fn tell<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
         let waiting = self.waiting();
         if waiting.is_empty() {
@@ -49,8 +50,8 @@ impl Watches {
 }
 
 impl Watch {
-    /// Returns when something about the transaction has become durable since the last call, or since the watch was
-    /// made.
+    /// Waits until something about the transaction has become durable since the last call, or since the watch was
+    /// created.
     pub async fn changed(&mut self) {
         if self.changed.changed().await.is_err() {
             // The sender lives as long as a watch does.
@@ -62,7 +63,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut waiting = self.watches.waiting();
-        // This one is still counted.
+        // This receiver is still counted.
         if waiting.get(&self.seq).is_some_and(|sender| sender.receiver_count() <= 1) {
             waiting.remove(&self.seq);
         }

@@ -1,37 +1,38 @@
-//! Whether the journal takes writes, as what was asked of it has shown.
+//! Whether the journal takes writes, judged by the last attempts to write.
 //!
-//! It decides when that begins and ends to be known, and when to log it. Who asks the journal again is the task's concern.
+//! It decides when a refusal counts as begun and as ended, and when to log it. The task decides when to try the journal
+//! again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::lasting::{Lasted, Lasting};
 
-/// A small commit may find room where a client's write does not: without a write that is taken, the journal is believed to
-/// take writes again only when nothing has failed for so long.
+/// After a failure, a commit without a client's write shows that the journal takes writes again only if nothing has
+/// failed for this long: a small commit may find room where a client's write does not.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// What a commit that succeeded held.
+/// What a successful commit contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     /// A client's write.
     Appends,
-    /// What the edge itself records.
+    /// Only what the edge itself records.
     Facts,
 }
 
-/// What such a commit means.
+/// What a successful commit shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shows {
-    /// Nothing is known against the journal.
+    /// The journal is not known to refuse writes.
     Writable,
     /// The journal takes writes again.
     WritableAgain(Lasted),
-    /// It did not take some a moment ago.
+    /// Not clear yet: the journal refused something a moment ago.
     NotYet,
 }
 
-/// The state, shared by the task and those who show it.
+/// The state, shared by the task and its readers.
 #[derive(Debug, Default)]
 pub(super) struct Writability(Mutex<State>);
 
@@ -42,14 +43,14 @@ struct State {
 }
 
 impl Writability {
-    /// The journal took no write, for this reason. How often in a row that was, where the log is to say it.
+    /// Records that the journal took no write, and why. Returns how often in a row, if a log line is due.
     pub(super) fn failed(&self, why: &str, now: Instant) -> Option<u64> {
         let mut state = self.state();
         state.last = Some((now, why.to_owned()));
         state.refusing.seen(now).times()
     }
 
-    /// A commit that wrote something succeeded.
+    /// Records that a commit that wrote something succeeded.
     pub(super) fn succeeded(&self, content: Content, now: Instant) -> Shows {
         let mut state = self.state();
         let failed_lately = state.last.as_ref().is_some_and(|(last, _)| now.saturating_duration_since(*last) < QUIET);
@@ -60,7 +61,7 @@ impl Writability {
         state.refusing.ended(now).map_or(Shows::Writable, Shows::WritableAgain)
     }
 
-    /// Why the journal takes no write now. `None`: nothing is known against it.
+    /// Returns why the journal takes no writes now, or `None` if it is not known to refuse any.
     pub(super) fn refusal(&self) -> Option<String> {
         self.state().last.as_ref().map(|(_, why)| why.clone())
     }

@@ -1,34 +1,36 @@
-//! When a standby leaves the journal to its holder although the lease is over.
+//! Decides when a standby leaves the journal to its holder although the lease has ended.
 //!
-//! While the database is away no lease can be renewed: that it ran out says nothing of the edge that held it. When the
-//! database is back, both edges ask at once, and a takeover costs clients the settle time and the loading of the journal.
-//! So the standby lets the holder ask first, for a part of a term. It decides nothing else: the store grants leases.
+//! While the database is away, no lease can be renewed, so an expired lease says nothing about the edge that held it.
+//! When the database is back, both edges ask at once, and a takeover costs clients the settle time and the loading of
+//! the journal. The standby therefore lets the holder ask first, for part of a term. Granting leases is up to the
+//! store.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// A holder that lives asks within a third of a term and a pause.
+/// A live holder asks within a third of a term plus a pause; half a term covers that.
 const SHARE: u32 = 2;
 
-/// What this edge has seen of the database as a standby.
+/// What this edge, as a standby, has seen of the database.
 #[derive(Debug, Default)]
 pub(super) struct Courtesy(Mutex<Seen>);
 
 #[derive(Clone, Copy, Debug, Default)]
 enum Seen {
-    /// It answers, as far as is known, and its holder with it.
+    /// As far as this edge has seen, both the database and the holder answer.
     #[default]
     There,
     Away,
     Back(Instant),
-    /// It has answered for long enough, and the holder has not asked.
+    /// The database has been back for long enough, and the holder has not asked.
     Over,
 }
 
 impl Courtesy {
-    /// Once for each holder that was seen: a database that fails now and then leaves no journal without an owner.
+    /// Records that the database was away. Has no effect again until a holder has been seen, so that a database that
+    /// fails now and then cannot leave the journal without an owner.
     pub(super) fn database_was_away(&self) {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Seen::There = *seen {
@@ -36,7 +38,8 @@ impl Courtesy {
         }
     }
 
-    /// Whether the journal is to be left to another edge, whose lease runs or does not. The database has just answered.
+    /// Returns whether to leave the journal to another edge. `runs`: whether that edge's lease runs. Called when the
+    /// database has just answered.
     pub(super) fn is_due(&self, runs: bool, term: Duration) -> bool {
         self.is_due_at(clock::now(), runs, term)
     }
@@ -47,7 +50,7 @@ impl Courtesy {
             *seen = Seen::Back(now);
         }
         match *seen {
-            // It has asked.
+            // The holder has asked.
             _ if runs => *seen = Seen::There,
             Seen::Back(since) if now.duration_since(since) < term / SHARE => return true,
             Seen::Back(_) => *seen = Seen::Over,

@@ -1,5 +1,5 @@
-//! Faults of the board. They are written on the lease's connection: the process is about to end, and the one that commits
-//! may be held up, or be what waits for the board.
+//! Faults of the board. They are written on the lease's connection: the process is about to end, and the connection
+//! that commits may be blocked, or may itself be waiting for the board.
 
 use super::codec::row;
 use super::connection::connect::Exclusive;

@@ -1,8 +1,8 @@
 //! Who may write: the lease, on the database's clock, and the epoch that goes with it.
 //!
-//! The lease says who may send; the epoch says who may commit. Taking a lease over raises the epoch and waits for the
-//! commit that the last holder has under way, so that nothing of it becomes durable after the next edge has read the
-//! journal. All of it runs on a connection of its own.
+//! The lease decides who may send; the epoch decides who may commit. A takeover raises the epoch and waits for the last
+//! holder's commit in progress, so that nothing of it becomes durable after the next edge has read the journal. All of
+//! this runs on a connection of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use super::schema::{self, Schema, SchemaError};
 use crate::journal::names::lane_name;
 use crate::journal::{Claim, LateWrite, LeadershipError, LeaseTerm, Predecessor, ReadError};
 
-/// Takes the lease if it is free, over, or this process's; answers who had it.
+/// Takes the lease if it is free, has ended, or is this process's. Returns the previous holder.
 const TAKE: &str = "
     WITH before AS (
         SELECT holder, coalesce(expires_at <= clock_timestamp(), true) AS over FROM chroma_edge.lease FOR UPDATE
@@ -32,20 +32,20 @@ const TAKE: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.journal WHERE halted IS NOT NULL)
     RETURNING b.holder";
 
-/// Takes the epoch with it. Waits for a commit under way, which holds the row until its end.
+/// Takes the epoch along with the lease. Waits for a commit in progress, which holds the row until it ends.
 const FENCE: &str = "
     UPDATE chroma_edge.journal SET epoch = epoch + 1, commits = commits + 1, epoch_holder = $1
     WHERE halted IS NULL AND EXISTS (SELECT FROM chroma_edge.lease WHERE holder = $1)
     RETURNING epoch, journal_id, last_seq, commits";
 
-/// Goes on holding it, if no other edge does.
+/// Renews the lease, or takes it again if no edge holds it and the epoch is still this process's.
 const RENEW: &str = "
     UPDATE chroma_edge.lease SET holder = $1, holder_name = $2, expires_at = clock_timestamp() + make_interval(secs => $3)
     WHERE holder = $1 OR (holder IS NULL AND EXISTS (SELECT FROM chroma_edge.journal WHERE epoch_holder = $1))";
 
 const RELEASE: &str =
     "UPDATE chroma_edge.lease SET holder = NULL, holder_name = NULL, expires_at = NULL WHERE holder = $1";
-/// Commits of this process that are still on their way to the server come too late.
+/// Makes the server refuse commits of this process that are still on their way.
 const UNFENCE: &str = "
     UPDATE chroma_edge.journal SET epoch = epoch + 1, commits = commits + 1, epoch_holder = NULL
     WHERE epoch_holder = $1";
@@ -60,7 +60,7 @@ pub(super) struct Lease {
     schema: Schema,
     fence: Arc<Fence>,
     term: Duration,
-    /// Whether an edge held the journal before and its lease ran out.
+    /// Whether another edge held the journal and its lease ran out.
     lingers: AtomicBool,
     /// Whether the schema is known to be this binary's.
     current: AtomicBool,
@@ -111,7 +111,7 @@ impl Lease {
         if found.reads_only {
             return Err(LeadershipError::Unavailable(READ_ONLY.to_owned()));
         }
-        // The edge that held it while this one stood by may have been a newer binary.
+        // Another edge that held the journal in the meantime may have been a newer binary.
         schema::known(session).await.map_err(unusable)?;
         self.take(session, &found).await
     }
@@ -147,11 +147,11 @@ impl Lease {
         self.fence.set_access(access(&renewed));
         let renewed = renewed.map_err(|error| failed(&error))?;
         if session.take_unreplicated() {
-            // A replica that takes this server's place knows nothing of it.
+            // A replica that is promoted would not have this renewal.
             return Err(LeadershipError::Unavailable("no replica has confirmed the renewal".to_owned()));
         }
         let found = self.look(session, known).await?;
-        // Confirmed by what a commit waits for, and so is everything before it.
+        // The renewal was confirmed by whatever a commit waits for, and so was everything before it.
         self.fence.learn(found.known);
         match renewed > 0 && found.epoch_holder == Some(me) {
             true => Ok(LeaseTerm::For(self.term)),
@@ -171,7 +171,7 @@ impl Lease {
         noted.await.map_err(ReadError::from_source)
     }
 
-    /// Best effort: a lease that is not given back runs out.
+    /// Best effort: a lease that is not released runs out.
     pub(super) async fn release(&self) {
         if self.fence.epoch().is_none() {
             return;
@@ -192,7 +192,7 @@ impl Lease {
         if self.lingers.load(Ordering::Acquire) { Predecessor::MayLinger } else { Predecessor::Gone }
     }
 
-    /// Brings the schema up to date, once, unless another edge, which knows an older one, holds the journal: it is named.
+    /// Brings the schema up to date, once. If another edge holds the journal, returns its name and changes nothing.
     async fn bring_up_to_date(&self) -> Result<Option<String>, LeadershipError> {
         if self.current.load(Ordering::Acquire) {
             return Ok(None);
@@ -206,7 +206,7 @@ impl Lease {
         }
     }
 
-    /// Looks at the journal, which must not have been further than it is. What it had before is asked before.
+    /// Reads the journal's row, and halts the journal if it is behind `known`, which must have been read earlier.
     async fn look(&self, session: &Session, known: Known) -> Result<Found, LeadershipError> {
         let row = session.query_one(FOUND, &[]).await.map_err(|error| failed(&error))?;
         let found = Found::read(&row).map_err(|error| LeadershipError::Unavailable(error.to_string()))?;
@@ -221,7 +221,7 @@ impl Lease {
         Ok(found)
     }
 
-    /// Runs `work` on the lease's connection, for no longer than a third of the term: then the connection is dropped.
+    /// Runs `work` on the lease's connection, for at most a third of the term; after that the connection is dropped.
     pub(super) async fn within<T, F>(&self, work: impl FnOnce(Exclusive) -> F) -> Result<T, LeadershipError>
     where
         F: Future<Output = (Exclusive, Result<T, LeadershipError>)>,
@@ -250,7 +250,7 @@ fn committed(outcome: Outcome) -> Result<Vec<Vec<Row>>, LeadershipError> {
     }
 }
 
-/// What a renewal shows of it.
+/// Returns the access that the result of a renewal reveals.
 fn access(renewed: &Result<u64, tokio_postgres::Error>) -> Access {
     match renewed.as_ref().err().and_then(tokio_postgres::Error::code) {
         Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Access::ReadsOnly,

@@ -1,8 +1,8 @@
 //! The shared journal: a PostgreSQL database, which outlives the edge's machine.
 //!
-//! One edge writes at a time, by a lease and a fencing epoch. Every connection lives on a thread of the store's own, in
-//! three pools: for the one connection that commits, for reads, and for the lease, so that none of them waits for
-//! another. What a journal promises is said at [`Store`] and [`Leadership`]; docs/decisions/0013 says why it is done so.
+//! One edge writes at a time, guarded by a lease and a fencing epoch. Every connection lives on a thread that belongs
+//! to the store. Commits, reads and the lease have separate pools, so that none waits for another. [`Store`] and
+//! [`Leadership`] define what a journal promises; docs/decisions/0013 gives the reasons for this design.
 
 mod codec;
 mod commit;
@@ -47,24 +47,24 @@ pub use connection::url::DatabaseUrl;
 pub use moving::{MoveError, Moved, move_from};
 pub use schema::{Applied, Difference, SchemaError, bring_up_to_date, validate};
 
-/// Reads that run at once; the others wait.
+/// The number of concurrent reads; further reads wait.
 const READERS: usize = 4;
-/// How long the store's end may take to give the lease back.
+/// How long dropping the store may take to release the lease.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long things may take.
+/// Time limits, and the store's settings.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
-    /// One commit. Then its connection is dropped, and it is in doubt. Shorter than its callers wait.
+    /// The limit of one commit. When it passes, the connection is dropped and the commit is in doubt. Shorter than the
+    /// callers' own limit.
     pub commit: Duration,
-    /// One read of some rows.
+    /// The limit of a read of a few rows.
     pub read: Duration,
-    /// A read of everything: at start, for totals and for retention.
+    /// The limit of a read of everything: at start, for totals and for retention.
     pub scan: Duration,
-    /// How long the journal is held, unless it is renewed. Nothing that is said about the lease takes longer than a third
-    /// of it.
+    /// How long the lease runs unless it is renewed. Each operation on the lease ends within a third of this.
     pub term: Duration,
-    /// How other edges see the holder of the journal.
+    /// The name under which other edges see this process when it holds the journal.
     pub name: String,
     /// How new bodies are stored.
     pub compression: Compression,
@@ -85,13 +85,13 @@ impl Default for PostgresOptions {
     }
 }
 
-/// This process, for people: `host:pid`.
+/// The name of this process, for operators: `host:pid`.
 fn this_process() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}:{}", std::process::id())
 }
 
-/// A store that cannot be made.
+/// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error("cannot start the thread of the journal's connections: {0}")]
@@ -102,14 +102,14 @@ pub enum OpenError {
 
 /// A journal in a PostgreSQL database.
 ///
-/// It connects when it is asked for something, and again whenever it has to.
+/// It connects on first use, and reconnects when necessary.
 pub struct PostgresStore {
     parts: Arc<Parts>,
     options: PostgresOptions,
     thread: OwnThread,
 }
 
-/// What the store's thread works on.
+/// The parts that run on the store's thread.
 struct Parts {
     writer: Mutex<Writer>,
     reader: Reader,
@@ -119,7 +119,7 @@ struct Parts {
 }
 
 impl PostgresStore {
-    /// A store on this database. Says nothing to it yet: [`Leadership::claim`] brings its schema up to date.
+    /// Creates a store on this database. Does not connect; [`Leadership::claim`] brings the schema up to date.
     ///
     /// # Errors
     /// The thread cannot be started, or the trusted certificates cannot be read.
@@ -128,12 +128,12 @@ impl PostgresStore {
         let thread = OwnThread::start("journal-postgres").map_err(OpenError::Thread)?;
         let fence = Arc::new(Fence::new(options.name.clone()));
         let doubt = Arc::new(AtomicBool::new(false));
-        // An edge that is stopped amid a commit must not hold the row's lock when its lease is over.
+        // An edge that is stopped in the middle of a commit must not still hold the row lock when its lease ends.
         let idle = options.term * 3 / 5;
         let of =
             |wait: Duration, statement: Duration| Patience { connect: wait * 2 / 5, statement, lock: statement, idle };
-        // The server's own limit must not come first: a COMMIT that it cuts short is not known to have reached the
-        // replicas that it waits for.
+        // The server's own limit must not fire first: a COMMIT that it cuts short may not have reached the replicas
+        // that it waits for.
         let commits = Patience { lock: options.commit, ..of(options.commit, options.commit * 2) };
         let first = FirstHost::default();
         let commits = pool(url, &tls, (Purpose::Commits, &first), commits, 1);
@@ -145,7 +145,7 @@ impl PostgresStore {
         Ok(PostgresStore { parts: Arc::new(parts), options, thread })
     }
 
-    /// Returns when no commit is in doubt any more: what is not found then will never appear.
+    /// Waits until no commit is in doubt. A transaction that is not found after that will never appear.
     async fn no_doubt(&self) -> Result<(), ReadError> {
         if !self.parts.doubt.load(Ordering::Acquire) {
             return Ok(());
@@ -164,7 +164,7 @@ impl PostgresStore {
     }
 }
 
-/// Runs one read of `query/` on a connection of the readers, with its own copies of the arguments.
+/// Runs one read of `query/` on a reader's connection, with its own copies of the arguments.
 macro_rules! read {
     ($store:ident.$patience:ident, [$($name:ident = $value:expr),*], |$session:ident| $read:expr) => {{
         let patience = $store.options.$patience;
@@ -183,7 +183,7 @@ macro_rules! read {
 }
 
 impl Drop for PostgresStore {
-    /// Gives the lease back, if that is possible at once, and closes all connections.
+    /// Releases the lease, if that succeeds quickly, and closes all connections.
     fn drop(&mut self) {
         let parts = Arc::clone(&self.parts);
         self.thread.finish(async move { tokio::time::timeout(RELEASE_TIMEOUT, parts.lease.release()).await });
@@ -201,7 +201,7 @@ impl Store for PostgresStore {
         committed.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
     }
 
-    /// The guard of every commit writes.
+    /// An empty batch is enough: the guard of every commit writes.
     async fn probe(&self) -> Result<(), CommitError> {
         self.commit(Batch::default()).await.map(drop)
     }
@@ -218,8 +218,8 @@ impl Store for PostgresStore {
         read!(self.read, [], |session| read::history(session, lane, after, most))
     }
 
-    /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find
-    /// will never appear.
+    /// After a commit in doubt, fails until the doubt is resolved. A transaction that is not found after that will
+    /// never appear.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
         self.no_doubt().await?;
         read!(self.read, [lookup = lookup.clone()], |session| read::transaction(session, lookup))
@@ -273,8 +273,8 @@ impl Store for PostgresStore {
         read!(self.scan, [], |session| audit::totals(session))
     }
 
-    /// The tables' size is cheaper to say, and counts the room that removed rows left; only when that is too much are the
-    /// rows counted.
+    /// Returns the size of the tables, which is cheap to read but includes the space that removed rows left. Only if
+    /// that size is above `limit` are the rows summed up.
     async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError> {
         read!(self.scan, [], |session| capacity::used_bytes(session, limit))
     }

@@ -1,7 +1,7 @@
-//! Moving a journal from an SQLite file into an empty PostgreSQL database, as it is: ids, positions, progress.
+//! Moves a journal from an SQLite file into an empty PostgreSQL database, unchanged: ids, positions, progress.
 //!
-//! One transaction: the database holds all of it or nothing. The file stays as it was, and no process may use it meanwhile;
-//! what is in the database is counted before it is committed.
+//! The move is one transaction: the database gets all of it or nothing. The file is not changed, and no process may use
+//! it meanwhile. The rows in the database are counted before the commit.
 
 use futures::pin_mut;
 use rusqlite::Connection;
@@ -20,7 +20,7 @@ use super::schema::{SchemaError, session_on};
 use crate::clock::Timestamp;
 use crate::journal::sqlite::Source;
 
-/// A journal that cannot be moved. Nothing has changed.
+/// Why a journal could not be moved. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     #[error(transparent)]
@@ -41,15 +41,15 @@ impl From<tokio_postgres::Error> for MoveError {
     }
 }
 
-/// What was moved.
+/// The outcome of a move.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved {
-    /// Rows by table.
+    /// The number of rows of each table.
     pub rows: Vec<(&'static str, u64)>,
     pub last: i64,
 }
 
-/// How a column's value becomes PostgreSQL's.
+/// How a column's value is converted for PostgreSQL.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Text,
@@ -59,7 +59,7 @@ enum Kind {
     Integer,
     Boolean,
     Time,
-    /// The digest of tenant and key; no column of SQLite's.
+    /// The digest of tenant and key; SQLite has no such column.
     Digest,
 }
 
@@ -84,7 +84,7 @@ struct Table {
 
 use Kind::{Bigint, Boolean, Bytes, Digest, Integer, Text, Time, Uuid as Id};
 
-/// Every table, referenced ones first.
+/// Every table. Tables come after those they reference.
 const TABLES: [Table; 13] = [
     Table { name: "instances", columns: &[("instance", Text), ("position", Integer)] },
     Table {
@@ -164,10 +164,10 @@ const TABLES: [Table; 13] = [
     Table { name: "faults", columns: &[("lane", Text), ("times", Bigint), ("at", Time), ("reason", Text)] },
 ];
 
-/// Moves the journal in `source` into the database, whose schema is brought up to this binary's first.
+/// Moves the journal in `source` into the database, after bringing its schema up to this binary's.
 ///
 /// # Errors
-/// The database is not reachable, not empty or held by an edge, or the file cannot be read; nothing has been moved then.
+/// The database is not reachable, not empty or held by an edge, or the file cannot be read. Nothing has been moved.
 pub async fn move_from(source: &Source, url: &DatabaseUrl) -> Result<Moved, MoveError> {
     super::bring_up_to_date(url).await?;
     let mut session = session_on(url).await?;
@@ -182,7 +182,7 @@ pub async fn move_from(source: &Source, url: &DatabaseUrl) -> Result<Moved, Move
         connection.query_row("SELECT journal_id, last_seq FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let sql = "UPDATE chroma_edge.journal SET journal_id = $1, last_seq = $2, commits = commits + 1, epoch = epoch + 1";
     transaction.execute(sql, &[&Uuid::from_bytes(journal_id), &last]).await?;
-    // A listener goes on where it was.
+    // Event listeners continue where they were.
     let of_events: (i64, i64, Option<i64>) =
         connection.query_row("SELECT last_event, forgotten_event, delivered_event FROM meta", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -194,7 +194,7 @@ pub async fn move_from(source: &Source, url: &DatabaseUrl) -> Result<Moved, Move
     Ok(Moved { rows, last })
 }
 
-/// Locks the journal's row, so that no edge appends meanwhile.
+/// Checks that the database holds an empty journal, and locks its row, so that no edge appends meanwhile.
 async fn make_sure_it_is_empty(transaction: &Transaction<'_>) -> Result<(), MoveError> {
     let sql = "SELECT j.last_seq, l.holder_name, (l.holder IS NOT NULL AND l.expires_at > clock_timestamp()) AS held
         FROM chroma_edge.journal AS j, chroma_edge.lease AS l FOR UPDATE";
@@ -217,7 +217,7 @@ async fn make_sure_it_is_empty(transaction: &Transaction<'_>) -> Result<(), Move
     if rest.try_get(0)? {
         return Err(MoveError::NotEmpty("it has collections, progress or late writes".to_owned()));
     }
-    // What a journal has from its beginning, and what an edge that did nothing has noted.
+    // Every new journal has these rows, or an edge that did nothing else has written them.
     transaction
         .batch_execute(
             "DELETE FROM chroma_edge.instances; DELETE FROM chroma_edge.tenants; DELETE FROM chroma_edge.databases",

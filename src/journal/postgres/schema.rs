@@ -1,7 +1,7 @@
-//! The schema: bringing it up to this binary's, and saying what is missing or different.
+//! The schema: brings it up to this binary's, and reports what is missing or different.
 //!
 //! Decides who may change it: one process at a time, under an advisory lock. A schema from a newer version, or one
-//! whose migrations were not this binary's, is refused, never guessed at.
+//! whose migrations are not this binary's, is refused.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,11 +24,11 @@ mod migrations {
 }
 
 const HISTORY: &str = "chroma_edge.refinery_schema_history";
-/// Of the advisory lock: the first eight bytes of "chroma-edge".
+/// The key of the advisory lock: the first eight bytes of "chroma-edge".
 const LOCK: i64 = i64::from_be_bytes(*b"chroma-e");
-/// For another process that migrates.
+/// How long to wait for another process that migrates.
 const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-/// For one statement of a migration.
+/// The limit of one statement of a migration.
 const STATEMENT_PATIENCE: Duration = Duration::from_secs(60 * 60);
 
 /// A migration that was applied.
@@ -38,7 +38,7 @@ pub struct Applied {
     pub name: String,
 }
 
-/// Something that is not as this binary needs it.
+/// A difference between the schema and what this binary needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Difference {
     /// `chroma-edge migrate` would apply it.
@@ -47,7 +47,7 @@ pub enum Difference {
     Changed { version: i32, name: String },
     /// It was applied by a newer binary.
     Newer { version: i32, name: String },
-    /// It is not there, or not in the form it should have.
+    /// It does not exist, or not in the right form.
     Missing { what: String },
 }
 
@@ -66,13 +66,13 @@ impl fmt::Display for Difference {
     }
 }
 
-/// A schema that cannot be brought up to this binary's.
+/// Why a schema could not be brought up to this binary's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
     /// The database did not answer, or not in time.
     #[error("{0}")]
     Unavailable(String),
-    /// This edge may not log in, or the server will not do.
+    /// This edge may not log in, or the server is not suitable.
     #[error("{0}")]
     Refused(String),
     #[error("the journal's schema has version {found}, and this binary knows up to {known}: use a newer binary")]
@@ -96,8 +96,8 @@ impl Schema {
         Schema { sessions: pool(url, tls, (Purpose::Schema, first), patience, 1) }
     }
 
-    /// Applies what is pending, unless an edge that is not `me` holds the journal: then it is named, and nothing done.
-    /// `is_held`: whether its lease is to be respected, given whether it runs.
+    /// Applies pending migrations. If an edge other than `me` holds the journal, returns its name instead and changes
+    /// nothing. `is_held` decides whether to respect the other edge's lease, given whether the lease runs.
     pub(super) async fn bring_up_to_date(
         &self,
         me: Uuid,
@@ -128,18 +128,18 @@ impl Schema {
     }
 }
 
-/// A connection for who does nothing else with this database.
+/// Opens a connection for a caller that does nothing else with this database.
 pub(super) async fn session_on(url: &DatabaseUrl) -> Result<Exclusive, SchemaError> {
     let tls = tls::connector(url).map_err(SchemaError::Refused)?;
     Schema::new(url, &tls, &FirstHost::default()).session().await
 }
 
-/// Makes sure that no newer binary has brought the schema further than this one knows.
+/// Returns an error if a newer binary has migrated the schema further than this one supports.
 pub(super) async fn known(session: &Session) -> Result<(), SchemaError> {
     refuse(&applied(session).await?)
 }
 
-/// Brings the database's schema up to this binary's. Returns what was applied; nothing, if it was up to date.
+/// Brings the database's schema up to this binary's. Returns the migrations applied, none if it was up to date.
 ///
 /// # Errors
 /// The database cannot be reached, or its schema is newer or not this program's.
@@ -150,7 +150,7 @@ pub async fn bring_up_to_date(url: &DatabaseUrl) -> Result<Vec<Applied>, SchemaE
     if pending(&applied).is_empty() { Ok(Vec::new()) } else { migrate(&mut session).await }
 }
 
-/// Says what is missing or different, and changes nothing.
+/// Reports what is missing or different, and changes nothing.
 ///
 /// # Errors
 /// The database cannot be reached.
@@ -161,7 +161,7 @@ pub async fn validate(url: &DatabaseUrl) -> Result<Vec<Difference>, SchemaError>
     differences.extend(applied.iter().filter_map(difference));
     let found: BTreeSet<String> = listing(&session).await?.into_iter().collect();
     let missing = EXPECTED.lines().filter(|line| !found.contains(*line));
-    // What a pending migration brings is missing for that reason alone.
+    // Anything that a pending migration creates is missing only because it is pending.
     if !differences.iter().any(|difference| matches!(difference, Difference::Pending { .. })) {
         differences.extend(missing.map(|line| Difference::Missing { what: line.to_owned() }));
     }
@@ -171,8 +171,7 @@ pub async fn validate(url: &DatabaseUrl) -> Result<Vec<Difference>, SchemaError>
 /// Every table, column, index, constraint, view and function of this binary's schema, one a line, sorted.
 pub(super) const EXPECTED: &str = include_str!("expected.txt");
 
-/// What [`EXPECTED`] lists, as it is in the database. Views are in the connection's own schema, the rest in the
-/// journal's.
+/// The database's own version of [`EXPECTED`]. Views are in the connection's own schema, the rest in the journal's.
 pub(super) const LISTING: &str = "
     SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'i' THEN 'index ' ELSE 'table ' END || c.relname
     FROM pg_class AS c
@@ -202,7 +201,7 @@ async fn listing(session: &Session) -> Result<Vec<String>, SchemaError> {
     lines.map_err(|error| unavailable(&error))
 }
 
-/// A migration as the database remembers it.
+/// A migration as recorded in the database.
 struct Remembered {
     version: i32,
     name: String,
@@ -223,7 +222,7 @@ async fn applied(session: &Session) -> Result<Vec<Remembered>, SchemaError> {
     rows.iter().map(remembered).collect::<Result<_, ReadError>>().map_err(damaged)
 }
 
-/// How a migration that was applied differs from this binary's.
+/// Returns how an applied migration differs from this binary's.
 fn difference(found: &Remembered) -> Option<Difference> {
     let (version, name) = (found.version, found.name.clone());
     let runner = migrations::migrations::runner();
@@ -244,7 +243,7 @@ fn pending(applied: &[Remembered]) -> Vec<Difference> {
     missing.map(|known| Difference::Pending { version: known.version(), name: known.name().to_owned() }).collect()
 }
 
-/// A schema that is not an earlier one of this binary's.
+/// Refuses a schema that is not an earlier one of this binary's.
 fn refuse(applied: &[Remembered]) -> Result<(), SchemaError> {
     let known = migrations::migrations::runner().get_migrations().iter().map(refinery::Migration::version).max();
     let known = known.unwrap_or_default();
@@ -264,18 +263,18 @@ fn refuse(applied: &[Remembered]) -> Result<(), SchemaError> {
 async fn migrate(session: &mut Exclusive) -> Result<Vec<Applied>, SchemaError> {
     let failed = |error: tokio_postgres::Error| SchemaError::Migration(explain(&error));
     session.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await.map_err(failed)?;
-    // Who may not create schemas may still have one made for them.
+    // The schema may have been created for a user who is not allowed to create one.
     let there = session.query_one("SELECT to_regnamespace('chroma_edge') IS NOT NULL", &[]).await.map_err(failed)?;
     if !there.try_get::<_, bool>(0).map_err(failed)? {
         session.batch_execute("CREATE SCHEMA IF NOT EXISTS chroma_edge").await.map_err(failed)?;
     }
-    // All or nothing: what is in the way of one migration leaves none of them.
+    // All or nothing: if one migration fails, none is applied.
     let mut runner = migrations::migrations::runner().set_grouped(true);
     runner.set_migration_table_name(HISTORY);
     let client: &mut tokio_postgres::Client = &mut *session;
     let report = runner.run_async(client).await;
     let unlocked = session.execute("SELECT pg_advisory_unlock($1)", &[&LOCK]).await;
-    // The lock ends with the connection all the same.
+    // The lock is released with the connection in any case.
     drop(unlocked);
     let report = report.map_err(|error| SchemaError::Migration(causes(&error)))?;
     let applied = report.applied_migrations().iter();

@@ -1,10 +1,10 @@
 //! Retention's one commit: removes finished transactions from the beginning of their lanes (rule R11).
 //!
-//! A lane is only ever shortened from its beginning, up to the first transaction that must stay, so that a floor says
-//! it all: at or below it nothing is left, above it nothing is missing. What may go is looked for on a reading
-//! connection, among the oldest transactions first: that costs the same however many lanes there are. All lanes are looked
-//! at only where the oldest transactions must stay. The commit, which holds up all others, only removes, and looks once more at
-//! how far the instances are in those lanes.
+//! A lane is only ever shortened from its beginning, up to the first transaction that must stay. One floor therefore
+//! describes it: nothing is left at or below the floor, and nothing is missing above it. A read connection looks for
+//! removable transactions, among the oldest first, which costs the same however many lanes there are. All lanes are
+//! examined only if none of the oldest transactions can be removed. The commit holds up all other commits, so it only
+//! removes, and checks once more how far the instances are in those lanes.
 
 use tokio_postgres::Row;
 
@@ -20,25 +20,25 @@ use crate::journal::progress::LaneProgress;
 use crate::journal::removal::OLDEST_FIRST;
 use crate::journal::{ReadError, Trimmed, Trimming};
 
-/// Lanes examined in one statement.
+/// The most lanes that one statement examines.
 const LANES: usize = 64;
 
-/// What one commit is to remove.
+/// What one commit removes.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// By lane: everything up to there.
+    /// For each lane, the last position to remove.
     ends: Vec<(String, i64)>,
-    /// Lanes of which nothing but progress and floors is left, perhaps.
+    /// Lanes that may have nothing left but progress and floors.
     empty: Vec<String>,
-    /// Collections whose deletion lies at or below this are forgotten.
+    /// Collections that were deleted at or below this position are forgotten.
     forget: Option<i64>,
-    /// Whether something is quarantined whose collection is gone.
+    /// Whether there are quarantines whose collection is gone.
     quarantines: bool,
-    /// Which of applications' own operations go.
+    /// Which application operations are removed.
     application: Option<ApplicationPart>,
 }
 
-/// So many that ended before then, of clients whose operations take more than `above`.
+/// At most `most` operations that ended before `before`, of clients whose operations take more than `above` bytes.
 #[derive(Debug)]
 struct ApplicationPart {
     before: std::time::SystemTime,
@@ -56,7 +56,8 @@ impl Plan {
     }
 }
 
-/// What is asked of every lane that has transactions: one step of the index per lane, however many one has.
+/// Every lane that has transactions, and whether it is open. Takes one index step per lane, however many transactions
+/// it has.
 pub(super) const WITH_TRANSACTIONS: &str = "
     WITH RECURSIVE steps AS (
         (SELECT lane FROM chroma_edge.transactions ORDER BY lane LIMIT 1)
@@ -68,7 +69,8 @@ pub(super) const WITH_TRANSACTIONS: &str = "
         SELECT FROM chroma_edge.collections AS c WHERE c.collection = s.lane AND c.deleted IS NULL) AS open
     FROM steps AS s WHERE s.lane IS NOT NULL AND s.lane <> 'application' ORDER BY s.lane";
 
-/// The last transaction of each lane's beginning that may go, looking at no more than `$4` of them, and how many go.
+/// For each lane, the last of its leading transactions that may be removed and how many those are, looking at no more
+/// than `$4`.
 const ENDS: &str = "
     SELECT l.lane, e.seq, e.n
     FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS l (lane, bound, place)
@@ -92,7 +94,7 @@ const ENDS: &str = "
     ) AS e
     WHERE e.n > 0 ORDER BY l.place";
 
-/// The lanes of the oldest transactions that began before then, the oldest first, and of how many transactions they are.
+/// The lanes of the oldest transactions created before `$1`, oldest first, and how many of those transactions each has.
 const OLDEST: &str = "
     SELECT o.lane, o.lane = 'catalog' OR EXISTS (
         SELECT FROM chroma_edge.collections AS c WHERE c.collection = o.lane AND c.deleted IS NULL) AS open, o.n
@@ -103,7 +105,7 @@ const OLDEST: &str = "
         ) AS t GROUP BY t.lane
     ) AS o ORDER BY o.place";
 
-/// Progress and floors of lanes whose collection is gone and of which nothing is left.
+/// Lanes that have progress or floors, but no collection and no transactions.
 const EMPTY: &str = "
     SELECT DISTINCT p.lane FROM (
         SELECT lane FROM chroma_edge.progress UNION SELECT lane FROM chroma_edge.floors
@@ -113,19 +115,19 @@ const EMPTY: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)
     LIMIT $1";
 
-/// Whether some of an application's own operations may go.
+/// Whether any application operations may be removed.
 const APPLICATION: &str = "SELECT EXISTS (SELECT FROM chroma_edge.transactions
     WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1
         AND client IN (SELECT u.client FROM chroma_edge.application_use AS u WHERE u.bytes > $2))";
 
-/// Quarantines of collections that are gone: nothing of them happens any more.
+/// Quarantines of collections that are gone: such a quarantine has no effect.
 const GONE: &str = "SELECT EXISTS (SELECT FROM chroma_edge.quarantines AS q WHERE q.lane <> 'catalog'
     AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = q.lane AND c.deleted IS NULL))";
 
 /// Deletions that every instance has executed.
 const DELETED: &str = "SELECT EXISTS (SELECT FROM chroma_edge.collections WHERE deleted <= $1)";
 
-/// Looks for up to `most` transactions that may go.
+/// Finds up to `most` transactions that may be removed.
 pub(super) async fn plan(
     session: &Exclusive,
     before: Timestamp,
@@ -147,7 +149,8 @@ pub(super) async fn plan(
             let all = bounds(&rows(session, WITH_TRANSACTIONS).await?, &known, configured, why)?;
             left = ends_of(session, &all, before, left, &mut plan).await?;
         }
-        // Now and then: whatever was recorded of a lane after the last of it had gone.
+        // Only when retention by age finds nothing else to remove: rows recorded for a lane after its last transaction
+        // was removed.
         if plan.ends.is_empty() && why == Trimming::Age {
             plan.empty = lanes_of(&session.query(EMPTY, &[&i64::from(most)]).await.map_err(failed)?)?;
         }
@@ -171,7 +174,7 @@ async fn places_of(session: &Exclusive, lanes: &[String]) -> Result<LaneProgress
     lanes::places(&session.query(&sql, &[&lanes]).await.map_err(failed)?)
 }
 
-/// Up to where each of these lanes may be trimmed.
+/// Returns the position up to which each of these lanes may be trimmed.
 fn bounds(
     found: &[Row],
     known: &LaneProgress,
@@ -186,7 +189,7 @@ fn bounds(
     Ok(bounds)
 }
 
-/// Adds what may go of these lanes. Returns how many transactions may go after them.
+/// Adds the removable transactions of these lanes to the plan. Returns how many more may be removed.
 async fn ends_of(
     session: &Exclusive,
     bounds: &[(String, i64)],
@@ -204,7 +207,7 @@ async fn ends_of(
     Ok(left)
 }
 
-/// As [`ends_of`], for at most [`LANES`] lanes.
+/// Like [`ends_of`], for at most [`LANES`] lanes.
 async fn ends(
     session: &Exclusive,
     bounds: &[(String, i64)],
@@ -221,7 +224,7 @@ async fn ends(
             left -= count;
             plan.ends.push((lane, end));
         } else if left > 0 {
-            // Only its beginning: examined once more, with what is left.
+            // Only the beginning of this lane fits: examine it again with the remaining limit.
             let one: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&vec![&lane], &vec![end], &time(before), &left];
             for part in session.query(ENDS, &one).await.map_err(failed)? {
                 plan.ends.push((get(&part, "lane")?, get(&part, "seq")?));
@@ -232,7 +235,7 @@ async fn ends(
     Ok(left)
 }
 
-/// Removes what was planned, no lane further than its instances are by now, and raises the lanes' floors.
+/// Removes what was planned and raises the lanes' floors. No lane is trimmed beyond its instances' current progress.
 const REMOVE: &str = "
     WITH planned AS (
         SELECT e.lane, e.seq, e.lane = 'catalog' OR EXISTS (
@@ -257,7 +260,7 @@ const REMOVE: &str = "
 const FORGET_QUARANTINES: &str = "
     DELETE FROM chroma_edge.quarantines AS q WHERE q.lane <> 'catalog'
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = q.lane AND c.deleted IS NULL)";
-/// With what is left of the lanes of those of them that have no transactions.
+/// Forgets deleted collections. If such a collection's lane has no transactions, its progress and floor go as well.
 const FORGET: &str = "
     WITH gone AS (DELETE FROM chroma_edge.collections WHERE deleted <= $1 RETURNING collection),
     empty AS (SELECT collection AS lane FROM gone
@@ -273,7 +276,7 @@ const FORGET_FLOORS: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
         AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
 
-/// The statements that perform the plan. The first ones return what was removed.
+/// Returns the statements that carry out the plan. The first ones return what was removed.
 pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why: Trimming) -> Vec<Query<'a>> {
     let (lanes, ends): (Vec<&str>, Vec<i64>) = plan.ends.iter().map(|(lane, end)| (lane.as_str(), *end)).unzip();
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
@@ -295,10 +298,10 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why:
     queries
 }
 
-/// What [`carry_out`] removed.
+/// Returns what [`carry_out`] removed.
 pub(super) fn removed(rows: &[Vec<Row>]) -> Trimmed {
     let mut trimmed = Trimmed::default();
-    // Only what removes says numbers.
+    // Only the statements that remove transactions return rows.
     for row in rows.iter().filter_map(|rows| rows.first()) {
         trimmed.transactions += row::unsigned(row, "n").unwrap_or(0);
         trimmed.bytes += row::unsigned(row, "bytes").unwrap_or(0);

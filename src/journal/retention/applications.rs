@@ -1,7 +1,7 @@
-//! What applications' own operations may take of the journal, and for how long one may stay open (decisions 0048 and 0055).
+//! What applications' own operations may take of the journal, and how long one may stay open (decisions 0048 and 0055).
 //!
-//! An application that never ends its operations must not push everybody's finished writes, and with them their ids, out of
-//! the journal. Who is refused when it is too much is decided where an operation begins.
+//! An application that never ends its operations must not push other clients' finished writes, and with them their ids,
+//! out of the journal. The code that begins an operation decides which one is refused when the quota is reached.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,28 +17,29 @@ use crate::journal::{
     Status, Store, TimingGap, Trimming,
 };
 
-/// Operations that one commit ends.
+/// The most operations that one commit ends.
 const BATCH: u32 = 500;
 
-/// What they take, and may take, all together and each client. All of it is measured now and then, and counted in between.
-/// What a client takes the journal says whenever one of its operations begins: the same after a restart, and whoever has
-/// written to it. Here only those count that are on their way there.
+/// How many bytes applications' own operations take and may take, in total and per client. The total is measured from
+/// time to time, and counted in between. What a client takes is read from the journal each time one of its operations
+/// begins, so it is right after a restart, and whichever edge wrote to the journal. Only bytes that are not durable yet
+/// are counted here.
 #[derive(Debug)]
 pub struct ApplicationQuota {
     options: Current<RetentionOptions>,
     used: AtomicU64,
     refused: AtomicU64,
-    /// What is not durable yet, by client.
+    /// Bytes that are not durable yet, by client.
     coming: Mutex<HashMap<String, u64>>,
-    /// What the client takes that takes most, when it was measured.
+    /// The bytes of the client that takes most, as measured.
     largest: AtomicU64,
     clients_refused: AtomicU64,
-    /// A client has more than half of its share.
+    /// Whether a client has used more than half of its share.
     crowded: AtomicBool,
 }
 
-/// What a client is about to take, and whatever else of its is not durable yet. It counts until this is dropped: when it is
-/// durable, or never will be.
+/// The bytes that a client is about to take, together with its other bytes that are not durable yet. They count until
+/// this is dropped, which happens when they are durable or never will be.
 #[must_use]
 pub struct Coming<'a> {
     quota: &'a ApplicationQuota,
@@ -48,8 +49,9 @@ pub struct Coming<'a> {
 }
 
 impl Coming<'_> {
-    /// Whether the client may take it, that takes so much by now: read from the journal after this was made. So of two that
-    /// begin at once the later one counts the other, here or there.
+    /// Returns whether the client may take these bytes when it takes `taken` already. Read `taken` from the journal
+    /// after creating this value: then, of two operations that begin at the same time, the later one counts the other,
+    /// either there or here.
     pub fn fits(&self, taken: u64) -> bool {
         let share = self.quota.client_limit();
         let sum = taken.saturating_add(self.all);
@@ -88,7 +90,7 @@ impl ApplicationQuota {
         }
     }
 
-    /// Whether so many bytes more may be journaled. They count from now on.
+    /// Returns whether this many more bytes may be journaled. If so, they count from now on.
     pub fn claim(&self, bytes: u64) -> bool {
         let limit = self.limit();
         let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
@@ -99,13 +101,13 @@ impl ApplicationQuota {
         claimed
     }
 
-    /// They were not journaled.
+    /// Returns bytes to the quota that were not journaled.
     pub fn give_back(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
-    /// So many bytes of this client are on their way to the journal.
+    /// Counts bytes of this client as on their way to the journal.
     pub fn comes(&self, client: String, bytes: u64) -> Coming<'_> {
         let mut coming = self.coming();
         let all = coming.entry(client.clone()).or_default();
@@ -115,7 +117,7 @@ impl ApplicationQuota {
         Coming { quota: self, client, bytes, all }
     }
 
-    /// They take so much.
+    /// Records how much the operations take, as measured.
     pub fn measured(&self, used: &ApplicationUse) {
         self.used.store(used.bytes, Ordering::Release);
         let largest = used.largest.as_ref().map_or(0, |client| client.bytes);
@@ -123,37 +125,37 @@ impl ApplicationQuota {
         self.crowded.store(largest > self.client_limit() / 2, Ordering::Release);
     }
 
-    /// What they take.
+    /// Returns how many bytes the operations take.
     pub fn used(&self) -> u64 {
         self.used.load(Ordering::Acquire)
     }
 
-    /// What they may take.
+    /// Returns how many bytes they may take.
     pub fn limit(&self) -> u64 {
         self.options.get().application_bytes
     }
 
-    /// Operations that were refused since the start, as all of them take too much.
+    /// Returns how many operations were refused since the start because all of them together take too much.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// What the client takes that takes most, when it was measured.
+    /// Returns the bytes of the client that takes most, as measured.
     pub fn largest(&self) -> u64 {
         self.largest.load(Ordering::Acquire)
     }
 
-    /// What those of one client may take.
+    /// Returns how many bytes one client's operations may take.
     pub fn client_limit(&self) -> u64 {
         self.options.get().application_client_bytes
     }
 
-    /// Operations that were refused since the start, as those of their client take too much.
+    /// Returns how many operations were refused since the start because those of their client take too much.
     pub fn clients_refused(&self) -> u64 {
         self.clients_refused.load(Ordering::Relaxed)
     }
 
-    /// Whether it is time to make room for the next ones.
+    /// Returns whether room should be made for the next operations.
     pub(super) fn is_tight(&self) -> bool {
         self.used() > self.limit() / 2 || self.crowded.load(Ordering::Acquire)
     }
@@ -164,13 +166,14 @@ impl ApplicationQuota {
     }
 }
 
-/// What an operation counts for why it failed and for its answer, of so many bytes together.
+/// Returns how many bytes an operation counts for its failure reason and its answer, given the bytes of both together.
 pub fn counted(reason_and_answer: u64) -> u64 {
     reason_and_answer.max(APPLICATION_BYTES)
 }
 
-/// Ends those that nobody has ended in their time: how many. The journal makes it durable as it does every other outcome, so
-/// that event streams, and whoever waits for the operation, hear of it. A crash amid them: the next round ends the rest.
+/// Ends the operations whose end was not reported in time, and returns how many there were. Their end is recorded like
+/// every other outcome, so that event streams and callers waiting for an operation are notified. After a crash in
+/// between, the next round ends the rest.
 pub(in crate::journal) async fn give_up(
     store: &dyn Store,
     journal: &Journal,
@@ -188,7 +191,7 @@ pub(in crate::journal) async fn give_up(
     }
 }
 
-/// What ends the oldest of those that nobody has ended in their time, as many as one commit takes.
+/// Returns the facts that end the oldest operations whose end was not reported in time, as many as one commit takes.
 pub(in crate::journal) async fn overdue(
     store: &dyn Store,
     options: &RetentionOptions,
@@ -207,8 +210,9 @@ pub(in crate::journal) async fn overdue(
     Ok(seqs.map(|seq| Fact::ApplicationReported { seq, report: given_up(), at: now }).collect())
 }
 
-/// What they take now. While one client's are more than half of its share, those of it that have ended go before their time, the
-/// oldest first, but none whose id may still be repeated; then those of all, while they are more than half of what all may take.
+/// Makes room, and returns what the operations take now. While one client's operations take more than half of its
+/// share, its ended operations are removed early, the oldest first. Then the same is done with those of all clients,
+/// while all operations take more than half of what they may. Operations whose id may still be repeated are kept.
 pub(in crate::journal) async fn make_room(
     store: &dyn Store,
     options: &RetentionOptions,
@@ -243,17 +247,17 @@ async fn trim_while(
     Ok(used)
 }
 
-/// A tenth of the journal: what is not said otherwise.
+/// The default quota of all operations: a tenth of the journal.
 pub const fn share_of(max_bytes: u64) -> u64 {
     max_bytes / 10
 }
 
-/// Half of what all may take: what is not said otherwise.
+/// The default share of one client: half of what all may take.
 pub const fn client_share_of(application_bytes: u64) -> u64 {
     application_bytes / 2
 }
 
-/// How long an operation may stay open, where nothing else is said.
+/// The default time that an operation may stay open.
 pub const AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 #[cfg(test)]

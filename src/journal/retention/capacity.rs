@@ -1,8 +1,8 @@
-//! Who holds a journal that is over its byte limit back, and whom to leave behind (rule R11). Pure.
+//! Which instance keeps a journal over its byte limit, and which ones to leave behind (rule R11). Pure.
 //!
-//! What can be removed is removed before this is asked. What is left is kept for instances that have not got it, or
-//! because fewer than two hold it. No instance is left behind unless two others stand ready, and never in the
-//! catalog lane: an instance without the catalog is an instance without anything.
+//! Everything that can be removed is removed first. The rest is kept for instances that lack it, or because fewer than
+//! two instances hold it. No instance is left behind unless two others have more, and never in the catalog lane: an
+//! instance without the catalog is useless.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,23 +14,23 @@ use crate::order::LaneState;
 /// How full the journal is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capacity {
-    /// Bytes that its transactions take, as far as they count for the limit.
+    /// The bytes of its transactions that count for the limit.
     pub used: u64,
     pub limit: u64,
-    /// While it is over the limit and nothing may be removed: the instance for which most is kept.
+    /// The instance for which most is kept, while the journal is over the limit and nothing may be removed.
     pub held_back_by: Option<InstanceName>,
 }
 
-/// What is to be done about a journal from which nothing more can be removed.
+/// What to do about a journal from which nothing more can be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Judgement {
     /// The instance for which most is kept.
     pub holder: Option<InstanceName>,
-    /// No longer waited for, in these lanes.
+    /// The instances to leave behind, by lane.
     pub leave: Vec<(LaneId, InstanceName)>,
 }
 
-/// Judges the lanes of a journal that is `excess` bytes over its limit.
+/// Decides for a journal that is `excess` bytes over its limit.
 pub(super) fn judge(lanes: &[HeldLane], excess: u64) -> Judgement {
     let mut kept: BTreeMap<&InstanceName, u64> = BTreeMap::new();
     for (instance, bytes) in lanes.iter().flat_map(kept_for) {
@@ -40,7 +40,7 @@ pub(super) fn judge(lanes: &[HeldLane], excess: u64) -> Judgement {
     Judgement { holder: most.map(|(instance, _)| instance.clone()), leave: leave(lanes, excess) }
 }
 
-/// For whom how much of the lane is kept.
+/// Returns for which instances how many bytes of the lane are kept.
 fn kept_for(lane: &HeldLane) -> Vec<(&InstanceName, u64)> {
     let (in_step, diverged): (Vec<_>, Vec<_>) = lane.places.iter().partition(|place| place.state == LaneState::InStep);
     if in_step.len() >= 2 {
@@ -49,12 +49,13 @@ fn kept_for(lane: &HeldLane) -> Vec<(&InstanceName, u64)> {
             None => Vec::new(),
         };
     }
-    // One copy, or none: all of it is kept until another instance has it too.
+    // With one copy or none in step, all of it is kept until another instance has it too.
     let all = in_step.iter().map(|place| place.bytes_through).max().unwrap_or(0);
     diverged.into_iter().map(|place| (&place.instance, all)).collect()
 }
 
-/// The last of some replicas, all at the same entry, and what can be removed when nothing waits for them.
+/// The replicas that are furthest behind, all at the same entry, and how many bytes can be removed if nothing waits for
+/// them.
 struct Behind<'a> {
     last: Vec<&'a HeldProgress>,
     others: usize,
@@ -70,7 +71,7 @@ fn behind<'a>(places: &[&'a HeldProgress]) -> Option<Behind<'a>> {
     Some(Behind { last, others: others.len(), gap })
 }
 
-/// As few as free enough, those first who free most.
+/// Picks as few replicas as free enough, starting with those that free most.
 fn leave(lanes: &[HeldLane], excess: u64) -> Vec<(LaneId, InstanceName)> {
     let records = lanes.iter().filter(|lane| lane.lane != LaneId::Catalog);
     let in_step = |lane: &'_ HeldLane| -> Vec<usize> {
@@ -97,7 +98,7 @@ fn leave(lanes: &[HeldLane], excess: u64) -> Vec<(LaneId, InstanceName)> {
     left
 }
 
-/// How old what is removed before its time may be, step by step: the oldest goes first.
+/// Returns the ages for early removal, from high to low, so that the oldest transactions are removed first.
 pub(super) fn ages(keep: Duration) -> impl Iterator<Item = Duration> {
     let halves = std::iter::successors(Some(keep / 2), |age| Some(*age / 2));
     halves.take_while(|age| *age >= Duration::from_secs(1)).chain([Duration::ZERO])
@@ -119,7 +120,7 @@ mod tests {
         InstanceName::new(&format!("i{index}"))
     }
 
-    /// A lane of entries of ten bytes: how far each instance is, `None` where it is diverged.
+    /// Builds a lane of ten-byte entries, given how far each instance is. `None` makes an instance diverged.
     fn lane(lane: LaneId, places: &[Option<u64>]) -> HeldLane {
         let place = |(index, through): (usize, &Option<u64>)| HeldProgress {
             instance: name(index),

@@ -1,8 +1,9 @@
-//! Retention: deletes finished transactions after a time, or before it when the journal is over its byte limit, in
-//! small commits between everyone else's.
+//! Retention: removes finished transactions when they are old enough, or earlier if the journal is over its byte limit,
+//! in small commits between all others.
 //!
-//! Decides when and how much at a time, and whom to name when that is not enough. What may go is the store's rule
-//! (R11): never what a configured instance in step still needs; for room, never what fewer than two of several hold.
+//! It decides when to remove, how much at a time, and which instance to name if that is not enough. The store's rule
+//! (R11) decides what may be removed: never what a configured instance in step still needs, and, to make room, never
+//! what fewer than two of several instances hold.
 
 mod applications;
 mod capacity;
@@ -29,23 +30,23 @@ use crate::ids::{InstanceName, LaneId};
 /// How long transactions are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionOptions {
-    /// Finished transactions are kept for this long: the key `retention`.
+    /// How long finished transactions are kept: the key `retention`.
     pub keep: Duration,
     /// The time between two rounds.
     pub every: Duration,
-    /// Transactions per commit: a few hundred, so that no append waits for long.
+    /// Transactions per commit: a few hundred, so that appends do not wait long.
     pub batch: u32,
-    /// Above this, finished transactions are not kept for that long: the key `journal.max_bytes`.
+    /// Above this, finished transactions are removed before `keep` is over: the key `journal.max_bytes`.
     pub max_bytes: u64,
-    /// The time between two looks at the bytes.
+    /// The time between two checks of the journal's size.
     pub look: Duration,
-    /// What applications' own operations may take: the key `journal.application_bytes`.
+    /// The most bytes that applications' own operations may take: the key `journal.application_bytes`.
     pub application_bytes: u64,
-    /// What those of one client may take of it: the key `journal.application_client_bytes`.
+    /// The most bytes that one client's operations may take: the key `journal.application_client_bytes`.
     pub application_client_bytes: u64,
-    /// How long one of them may stay open: the key `journal.application_age`.
+    /// How long an application's own operation may stay open: the key `journal.application_age`.
     pub application_age: Duration,
-    /// How long an ended one stays, however little room there is: the key `idempotency.keep`.
+    /// How long an ended operation is kept at least, however little room there is: the key `idempotency.keep`.
     pub keep_ids: Duration,
 }
 
@@ -66,19 +67,19 @@ impl Default for RetentionOptions {
     }
 }
 
-/// So many times as long as a look at the bytes took, there is no other one: where nothing may be removed from a journal that is
-/// too large, a look is at all that it holds.
+/// The pause between two checks of the journal's size is at least this many times as long as a check took. If nothing
+/// may be removed from a journal that is too large, a check reads everything that the journal holds.
 const REST: u32 = 20;
 
 /// Receives what retention finds.
 pub trait RetentionSink: Send + Sync + 'static {
-    /// The journal is this full now.
+    /// Called with how full the journal is now.
     fn capacity(&self, capacity: &Capacity);
 
-    /// What applications' own operations take and may take.
+    /// Returns the quota of applications' own operations.
     fn applications(&self) -> &ApplicationQuota;
 
-    /// The instance is not waited for any more in this lane: it is to be diverged there.
+    /// Called when the instance is left behind in this lane: it must become diverged there.
     fn left_behind(&self, lane: LaneId, instance: &InstanceName);
 }
 
@@ -93,8 +94,9 @@ pub(super) enum CapacityError {
     Record(#[from] AppendError),
 }
 
-/// Trims the store, at once and then every [`RetentionOptions::every`], and looks at its bytes every
-/// [`RetentionOptions::look`], until `shutdown`, for the instances that are `configured` then. A round that fails is logged, and the next one tries again.
+/// Trims the store, at once and then every [`RetentionOptions::every`], and checks its size every
+/// [`RetentionOptions::look`], until `shutdown`. Each round uses the instances that are `configured` at that time. A
+/// failed round is logged, and the next one tries again.
 pub async fn run(
     (store, journal): (Arc<dyn Store>, Journal),
     configured: impl Fn() -> Vec<InstanceName> + Send + Sync,
@@ -147,7 +149,7 @@ fn tell_of_applications(used: Result<ApplicationUse, CapacityError>, limit: u64,
     }
 }
 
-/// Ends what stayed open for too long, and looks at what applications' own operations take.
+/// Ends operations that stayed open for too long, and measures what applications' own operations take.
 async fn keep_applications(
     store: &dyn Store,
     journal: &Journal,
@@ -156,7 +158,7 @@ async fn keep_applications(
 ) -> Result<ApplicationUse, CapacityError> {
     let ended = give_up(store, journal, options, Timestamp::now()).await?;
     if ended > 0 {
-        tracing::warn!(ended, "applications' own operations were given up: nobody has reported their end");
+        tracing::warn!(ended, "gave up applications' own operations whose end was not reported in time");
     }
     look_at_applications(store, options, quota).await
 }
@@ -171,13 +173,13 @@ async fn look_at_applications(
     Ok(used)
 }
 
-/// What a look at the bytes came to.
+/// The result of a check of the journal's size.
 #[derive(Debug)]
 pub(super) struct Room {
     pub capacity: Capacity,
-    /// Transactions that went before their time.
+    /// How many transactions were removed early.
     pub removed: u64,
-    /// Who is not waited for any more.
+    /// The instances that are left behind, by lane.
     pub leave: Vec<(LaneId, InstanceName)>,
 }
 
@@ -192,7 +194,8 @@ fn tell(room: &Room, told: &mut Told, sink: &dyn RetentionSink) {
     sink.capacity(&room.capacity);
 }
 
-/// One round: batch after batch, until nothing is left to remove. Returns how many transactions went.
+/// Runs one round: removes batch after batch until nothing is left to remove. Returns how many transactions were
+/// removed.
 pub(super) async fn round(
     store: &dyn Store,
     configured: &[InstanceName],
@@ -210,8 +213,8 @@ pub(super) async fn round(
     }
 }
 
-/// Removes what may go before its time, the oldest first, until the journal is within its limit; when that is not
-/// enough, finds out why.
+/// Removes transactions early, the oldest first, until the journal is within its limit. If that is not enough, finds
+/// out why.
 pub(super) async fn make_room(
     store: &dyn Store,
     configured: &[InstanceName],
@@ -235,7 +238,7 @@ pub(super) async fn make_room(
     Ok(Room { capacity: Capacity { used, limit, held_back_by: holder }, removed, leave })
 }
 
-/// Returns how many transactions went, and whether no more may.
+/// Returns how many transactions were removed, and whether nothing else may be removed.
 async fn trim_down(
     store: &dyn Store,
     configured: &[InstanceName],
@@ -244,7 +247,7 @@ async fn trim_down(
 ) -> Result<(u64, bool), CommitError> {
     let mut removed = 0;
     for age in capacity::ages(options.keep) {
-        // What ended in this very millisecond too.
+        // Include what ended in this very millisecond.
         let before = Timestamp::from_millis(Timestamp::now().before(age).millis().saturating_add(1));
         loop {
             let trimmed = store.trim(before, configured, Trimming::Capacity, options.batch).await?;

@@ -1,4 +1,4 @@
-//! What the log says of retention: of a state that lasts once when it begins, once a minute, and once when it ends.
+//! What retention logs. A state that lasts is logged when it begins, once a minute, and when it ends.
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use crate::ids::{InstanceName, LaneId};
 use crate::journal::{ApplicationUse, ClientUse, CommitError};
 use crate::lasting::{Lasting, LastingStates};
 
-/// What the log was told.
+/// What has been logged.
 #[derive(Default)]
 pub(super) struct Told {
     stuck: Lasting,
@@ -22,7 +22,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// A round removed so many, or failed.
+    /// Logs how many transactions a round removed, or its failure.
     pub fn round(&mut self, removed: Result<u64, CommitError>, now: Instant) {
         match removed {
             Ok(transactions) => {
@@ -42,14 +42,14 @@ impl Told {
         }
     }
 
-    /// The journal's size could not be looked at.
+    /// Logs that the journal's size could not be checked.
     pub fn unread(&mut self, error: &dyn Display, now: Instant) {
         if let Some(times) = self.unread.seen(now).times() {
-            tracing::warn!(%error, times, "look at the journal's size");
+            tracing::warn!(%error, times, "cannot check the journal's size");
         }
     }
 
-    /// It could; so many transactions went before their time.
+    /// Logs that the size was checked, and how many transactions were removed early.
     pub fn read(&mut self, removed: u64, now: Instant) {
         if let Some(lasted) = self.unread.ended(now) {
             tracing::info!(
@@ -68,44 +68,44 @@ impl Told {
             && let Some(lasted) = self.early.ended(now)
         {
             let (seconds, transactions) = (lasted.time.as_secs(), std::mem::take(&mut self.removed_early));
-            tracing::info!(seconds, transactions, "no transactions are removed early any more");
+            tracing::info!(seconds, transactions, "no longer removing transactions early");
         }
         for (instance, lasted) in self.left.quiet(now) {
-            tracing::info!(%instance, lanes = lasted.times, "left behind in no further lane");
+            tracing::info!(%instance, lanes = lasted.times, "not left behind in any more lanes");
         }
     }
 
-    /// The instance is left behind in this lane: one line for all of them.
+    /// Logs that the instance is left behind in this lane: one line for all its lanes.
     pub fn left_behind(&self, lane: LaneId, instance: &InstanceName, now: Instant) {
         if let Some(lanes) = self.left.seen(instance.clone(), now).times() {
             tracing::error!(%instance, %lane, lanes, "left behind: the journal is over its limit, and two others have all of it");
         }
     }
 
-    /// What applications' own operations take: who takes nearly all that one client may.
+    /// Logs which client's own operations take nearly all that one client may.
     pub fn applications(&mut self, used: ApplicationUse, limit: u64, now: Instant) {
         match used.largest.filter(|largest| largest.bytes > limit - limit / 10) {
             Some(ClientUse { client, bytes }) => {
                 if let Some(times) = self.crowded.seen(now).times() {
-                    tracing::warn!(client, bytes, limit, times, "a client's own operations take what one client may");
+                    tracing::warn!(client, bytes, limit, times, "a client's own operations nearly fill its share");
                 }
             }
             None => {
                 if let Some(lasted) = self.crowded.ended(now) {
                     let seconds = lasted.time.as_secs();
-                    tracing::info!(seconds, "no client's own operations take what one client may any more");
+                    tracing::info!(seconds, "no client's own operations nearly fill its share any longer");
                 }
             }
         }
     }
 
-    /// Who holds the journal back.
+    /// Logs which instance keeps the journal over its limit.
     pub fn capacity(&mut self, capacity: &Capacity, now: Instant) {
         let Capacity { used, limit, held_back_by } = capacity;
         if self.named != *held_back_by {
             let lasted = self.kept_for.ended(now).map(|lasted| lasted.time.as_secs());
             if held_back_by.is_none() {
-                tracing::info!(used, limit, seconds = lasted, "no instance holds the journal over its limit any more");
+                tracing::info!(used, limit, seconds = lasted, "no instance keeps the journal over its limit now");
             }
             self.named.clone_from(held_back_by);
         }

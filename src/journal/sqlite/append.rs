@@ -18,7 +18,7 @@ const INSERT: &str =
         :merge_encoding, :bytes, :status, :created_at, :method, :path, :content_type, :client_session, :client_ip,
         :user_identifier, :priority, :vouching, :conditions, :trace_context)";
 
-/// Inserts the drafts after the last position ever given out, and remembers the new last one.
+/// Inserts the drafts after the last position ever assigned, and stores the new last one.
 pub(super) fn append(
     connection: &Connection,
     drafts: &[Draft],
@@ -43,12 +43,12 @@ pub(super) fn append(
     remember(connection, last).map(|()| seqs).map_err(|error| refused(&error))
 }
 
-/// Remembers the last position given out.
+/// Stores the last position assigned.
 pub(super) fn remember(connection: &Connection, last: Seq) -> rusqlite::Result<()> {
     connection.prepare_cached("UPDATE meta SET last_seq = ?1")?.execute([number(last)]).map(drop)
 }
 
-/// The last position given out.
+/// Returns the last position assigned.
 pub(super) fn last(connection: &Connection) -> rusqlite::Result<Seq> {
     let mut statement = connection.prepare_cached("SELECT last_seq FROM meta")?;
     statement.query_row([], |row| super::row::seq(row, "last_seq"))
@@ -84,13 +84,13 @@ fn insert(connection: &Connection, seq: Seq, draft: &Draft, compression: Compres
     })?;
     let sql = "INSERT INTO bodies (seq, body, encoding, utf8) VALUES (?1, ?2, ?3, ?4)";
     let packed = bodies::pack(&draft.body, compression);
-    // The views show text only where it is known to be text.
+    // The views show a body as text only if it is known to be text.
     let utf8 = packed.encoding == Stored::Plain && std::str::from_utf8(&draft.body).is_ok();
     let values = params![number(seq), packed.bytes.as_ref(), packed.encoding.name(), utf8];
     connection.prepare_cached(sql)?.execute(values).map(drop)
 }
 
-/// The transaction that holds the client's key.
+/// Returns the transaction that holds the client's key.
 fn holder(connection: &Connection, key: &ClientKey) -> rusqlite::Result<Option<TransactionId>> {
     let mut statement = connection
         .prepare_cached("SELECT transaction_id FROM transactions WHERE client_tenant = ?1 AND client_key = ?2")?;

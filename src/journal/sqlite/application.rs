@@ -1,6 +1,6 @@
-//! An application's own operations: rows among the transactions, in no lane, without a verdict, for ever.
+//! An application's own operations: rows among the transactions that are in no lane and never get a verdict.
 //!
-//! They are appended by a fact, not by an append: nothing executes them, so their position is not reported.
+//! A fact adds them, not an append: nothing executes them, so their position is not reported.
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
@@ -19,7 +19,7 @@ const INSERT: &str = "INSERT INTO transactions (seq, transaction_id, client_tena
         :method, :path, :client_session, :client_ip, :client, :user_identifier)
     ON CONFLICT DO NOTHING";
 
-/// Journals the beginning. Nothing, if the transaction is there already, or its key is another's.
+/// Journals the beginning of an operation. Has no effect if the transaction exists already, or if its key is taken.
 pub(super) fn begin(connection: &Connection, draft: &ApplicationDraft) -> rusqlite::Result<()> {
     let seq = append::last(connection)?.next();
     let inserted = connection.prepare_cached(INSERT)?.execute(named_params! {
@@ -47,7 +47,7 @@ pub(super) fn begin(connection: &Connection, draft: &ApplicationDraft) -> rusqli
     append::remember(connection, seq)
 }
 
-/// Journals how it went, by the rule of [`Status::after`].
+/// Journals how the operation went, by the rule of [`Status::after`].
 pub(super) fn report(
     connection: &Connection,
     seq: Seq,
@@ -102,7 +102,7 @@ pub(super) fn bytes_of(connection: &Connection, client: &str) -> rusqlite::Resul
     Ok(found.unwrap_or(0))
 }
 
-/// Whether some ended before then, of clients whose operations take more than so much.
+/// Returns whether some operations ended before `before`, of clients whose operations take more than `above`.
 pub(super) fn may_go(connection: &Connection, before: Timestamp, above: u64) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM transactions INDEXED BY transactions_application
         WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1
@@ -110,7 +110,8 @@ pub(super) fn may_go(connection: &Connection, before: Timestamp, above: u64) -> 
     connection.prepare_cached(sql)?.exists(params![before.millis(), count(above)])
 }
 
-/// Removes up to `most` that ended before then, of such clients. They hold nothing back, and nothing holds them.
+/// Removes up to `most` operations that ended before `before`, of clients whose operations take more than `above`.
+/// Nothing in a lane depends on them.
 pub(super) fn trim(connection: &Connection, before: Timestamp, above: u64, most: u64) -> rusqlite::Result<Trimmed> {
     let sql = "DELETE FROM transactions WHERE seq IN (
             SELECT seq FROM transactions INDEXED BY transactions_application

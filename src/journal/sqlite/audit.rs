@@ -1,7 +1,8 @@
 //! Queries about transactions: pages of the audit log, counts, one transaction with its lane.
 //!
-//! Whole hours are counted from the table `statistics`, which triggers keep equal to the truth; what is left of a range,
-//! and what one session did, from an index that covers the question. Which index is said, not left to guesses.
+//! Whole hours are counted from the table `statistics`, which triggers keep exact. The rest of a range, and the
+//! transactions of one session or one principal, are counted from a covering index. Queries name their index instead of
+//! leaving the choice to SQLite.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
@@ -15,7 +16,7 @@ use crate::journal::{
     StatusSummary, Totals,
 };
 
-/// Conditions that grow, with their values.
+/// A growing list of conditions, with their values.
 struct Where {
     sql: String,
     values: Vec<Value>,
@@ -32,14 +33,14 @@ impl Where {
         self.values.extend(values);
     }
 
-    /// What this principal did, as the index of principals has it.
+    /// Matches the transactions of this principal, in the form that the index of principals needs.
     fn of_principal(principal: &str) -> Where {
         let condition = "substr(client_tenant, 1, instr(substr(client_tenant, 2), char(1)) + 1) = ?
             AND client_tenant >= char(1) AND client_tenant < char(2)";
         Where::new(condition, vec![text(&ClientKey::scopes_of(principal))])
     }
 
-    /// One of these; no restriction if there are none.
+    /// Restricts the column to these names, or does nothing if there are none.
     fn and_in(&mut self, column: &str, names: &[&str]) {
         if !names.is_empty() {
             let places = vec!["?"; names.len()].join(", ");
@@ -68,7 +69,7 @@ fn text(name: &str) -> Value {
     Value::Text(name.to_owned())
 }
 
-/// A page and the counts, of one moment.
+/// Returns a page and the counts, both read at the same moment.
 pub(super) fn audit(connection: &mut Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     let moment = connection.transaction()?;
     let limit = usize::try_from(query.limit.max(1)).unwrap_or(usize::MAX);
@@ -85,7 +86,7 @@ pub(super) fn audit(connection: &mut Connection, query: &AuditQuery) -> rusqlite
     Ok(AuditPage { transactions, next, counts })
 }
 
-/// The positions on the page, and one more if there is one.
+/// Returns the positions on the page, and one more if there is one.
 fn places(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<Vec<AuditCursor>> {
     let filter = &query.filter;
     if let Some(session) = &filter.session {
@@ -137,7 +138,7 @@ fn ordered(
     connection.prepare_cached(&sql)?.query_map(params_from_iter(condition.values), read)?.collect()
 }
 
-/// How many transactions of each status the filter matches.
+/// Returns how many transactions of each status the filter matches.
 pub(super) fn counts(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<(Status, u64)>> {
     let mut counts = Status::ALL.map(|status| (status, 0_u64));
     let mut add = |status: Status, count: u64| {
@@ -195,7 +196,7 @@ fn by_status(
     Ok(())
 }
 
-/// What there is of each status.
+/// Returns a summary of each status.
 pub(super) fn summary(connection: &mut Connection) -> rusqlite::Result<Vec<StatusSummary>> {
     let moment = connection.transaction()?;
     let mut summary = Status::ALL.map(StatusSummary::none);
@@ -221,7 +222,7 @@ pub(super) fn summary(connection: &mut Connection) -> rusqlite::Result<Vec<Statu
     Ok(summary.to_vec())
 }
 
-/// When the first or the last transaction of this status since then was created: one step of the index.
+/// Returns when the first or the last transaction of this status since `since` was created. Takes one index lookup.
 fn end(connection: &Connection, which: &str, status: Status, since: i64) -> rusqlite::Result<Option<Timestamp>> {
     let sql = format!(
         "SELECT {which}(created_at) FROM transactions INDEXED BY transactions_by_status
@@ -232,7 +233,7 @@ fn end(connection: &Connection, which: &str, status: Status, since: i64) -> rusq
     Ok(found.map(Timestamp::from_millis))
 }
 
-/// What was created lately.
+/// Returns counts of recent transactions.
 pub(super) fn recent(connection: &mut Connection, since: Timestamp, gaps_since: Timestamp) -> rusqlite::Result<Recent> {
     let moment = connection.transaction()?;
     let filter = Filter { since: Some(since), ..Filter::default() };
@@ -248,7 +249,7 @@ pub(super) fn recent(connection: &mut Connection, since: Timestamp, gaps_since: 
     Ok(Recent { by_status, timing_gaps })
 }
 
-/// One transaction with the progress of its lane.
+/// Returns one transaction with the progress of its lane.
 pub(super) fn details(connection: &mut Connection, lookup: &Lookup) -> rusqlite::Result<Option<Details>> {
     let moment = connection.transaction()?;
     let Some(transaction) = super::read::transaction(&moment, lookup)? else { return Ok(None) };
@@ -270,7 +271,7 @@ pub(super) fn details(connection: &mut Connection, lookup: &Lookup) -> rusqlite:
     Ok(Some(Details { transaction, progress, application_data }))
 }
 
-/// Counts by status, every status named; the file's own bytes.
+/// Returns the counts of all statuses, and the size of the file in bytes.
 pub(super) fn totals(connection: &mut Connection) -> rusqlite::Result<Totals> {
     let moment = connection.transaction()?;
     let by_status = counts(&moment, &Filter::default())?;

@@ -1,6 +1,6 @@
-//! The catalog's tables: what each change does to them.
+//! The catalog's tables, and what each change does to them.
 //!
-//! Applying a change again changes nothing more. The lanes of deleted collections keep their progress rows until
+//! Applying a change again has no further effect. The lanes of deleted collections keep their progress rows until
 //! retention finds that nothing needs them.
 
 use rusqlite::{Connection, params};
@@ -12,7 +12,6 @@ use crate::ids::{CollectionId, LaneId, Scope, Seq};
 use crate::journal::names::{Named, lane_name};
 use crate::order::{CatalogChange, DEFAULT_DATABASE, DEFAULT_TENANT};
 
-/// Applies the change.
 pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite::Result<()> {
     match change {
         CatalogChange::TenantCreated { tenant } => {
@@ -50,7 +49,7 @@ pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite
             connection.prepare_cached(sql)?.execute([key(*collection)]).map(drop)
         }
         CatalogChange::Mapped { collection, instance, id } => {
-            // Recorded late, about a collection that is gone: nothing to map.
+            // If this was recorded late and the collection is gone, there is nothing to map.
             let sql = "INSERT INTO collection_instances (collection, instance, instance_collection_id)
                 SELECT collection, ?2, ?3 FROM collections WHERE collection = ?1
                 ON CONFLICT (collection, instance) DO UPDATE SET instance_collection_id = excluded.instance_collection_id";
@@ -67,7 +66,7 @@ pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite
     }
 }
 
-/// The stored spelling of a collection is that of its lane, so that the two can be joined.
+/// Returns the collection's stored spelling. It is the same as its lane's, so that the two can be joined.
 fn key(collection: CollectionId) -> String {
     lane_name(LaneId::Records(collection))
 }
@@ -77,13 +76,14 @@ fn database_created(connection: &Connection, scope: &Scope, id: Uuid) -> rusqlit
     connection.prepare_cached(sql)?.execute(params![scope.tenant, scope.database, id.as_bytes()]).map(drop)
 }
 
-/// Forgets deleted collections whose deletion lies at or below `through`: every instance has executed it.
+/// Deletes the rows of deleted collections whose deletion lies at or below `through`, because every instance has
+/// executed it. Returns their lanes.
 pub(super) fn forget_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<Vec<String>> {
     let sql = "DELETE FROM collections WHERE deleted <= ?1 RETURNING collection";
     connection.prepare_cached(sql)?.query_map([number(through)], |row| row.get(0))?.collect()
 }
 
-/// Whether that would forget one.
+/// Returns whether [`forget_deleted`] would delete any row.
 pub(super) fn has_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<bool> {
     connection.prepare_cached("SELECT 1 FROM collections WHERE deleted <= ?1")?.exists([number(through)])
 }
@@ -92,7 +92,7 @@ fn reset(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM collections")?.execute([])?;
     connection.prepare_cached("DELETE FROM databases")?.execute([])?;
     connection.prepare_cached("DELETE FROM tenants")?.execute([])?;
-    // A Chroma server makes these two again by itself, the database under the id of all zeros.
+    // A Chroma server creates these two again by itself, with a database id of all zeros.
     connection.prepare_cached("INSERT INTO tenants (tenant) VALUES (?1)")?.execute([DEFAULT_TENANT])?;
     database_created(connection, &Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE), Uuid::nil())
 }

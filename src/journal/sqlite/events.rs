@@ -1,4 +1,4 @@
-//! Events: read from the table `events`, which triggers fill, and how far they were delivered.
+//! Events: reads them from the table `events`, which triggers fill, and records how far they were delivered.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
@@ -7,7 +7,7 @@ use super::row::{self, count, unsigned};
 use crate::journal::names::Named;
 use crate::journal::{EventId, EventPage, EventRow, EventScope};
 
-/// Up to `most` events of the scope after `after`.
+/// Returns up to `most` events of the scope after `after`.
 pub(super) fn events(
     connection: &mut Connection,
     scope: &EventScope,
@@ -34,7 +34,7 @@ pub(super) fn events(
 
 fn rows(connection: &Connection, scope: &EventScope, after: EventId, most: u32) -> rusqlite::Result<Vec<EventRow>> {
     let mut values = vec![Value::Integer(count(after.get())), Value::Integer(i64::from(most))];
-    // Which index is said, not left to guesses.
+    // Name the index instead of leaving the choice to SQLite.
     let (index, condition) = match scope {
         EventScope::All => ("NOT INDEXED", ""),
         EventScope::Session(session) => {
@@ -65,7 +65,7 @@ fn rows(connection: &Connection, scope: &EventScope, after: EventId, most: u32) 
     statement.query_map(params_from_iter(values), read)?.collect()
 }
 
-/// A webhook has accepted everything up to here.
+/// Records that the webhook has accepted every event up to `through`.
 pub(super) fn delivered(connection: &Connection, through: EventId) -> rusqlite::Result<()> {
     let sql = "UPDATE meta SET delivered_event = max(coalesce(delivered_event, 0), ?1)";
     connection.prepare_cached(sql)?.execute([count(through.get())]).map(drop)

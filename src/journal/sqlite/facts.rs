@@ -33,12 +33,12 @@ static RETRIED: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Finishes what has a verdict and was cut off before its client's answer was recorded.
+/// Finishes the statuses of transactions that have a verdict but were cut off before their client's answer was
+/// recorded.
 pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
     connection.prepare_cached(&FINISH)?.execute(named_params! { ":at": at.millis() }).map(drop)
 }
 
-/// Records the fact.
 pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<()> {
     match fact {
         Fact::Progress { lane, instance, through } => progress(connection, *lane, instance, *through),
@@ -85,8 +85,9 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
     }
 }
 
-/// A failure on an instance that was believed healthy: reported at once, so that a crash before the answer does not
-/// hide it. One that is reported after the end raises the count, and announces nothing.
+/// Records a failed attempt on an instance that was believed healthy. It is recorded at once, so that a crash before
+/// the answer does not hide it. A report after the transaction's end raises the count, but sets no time for another
+/// attempt.
 fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<Timestamp>) -> rusqlite::Result<()> {
     let values = named_params! {
         ":seq": number(seq),
@@ -96,7 +97,7 @@ fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<
     connection.prepare_cached(&RETRIED)?.execute(values).map(drop)
 }
 
-/// Progress only moves forwards, in any order of arrival.
+/// Moves progress forward only, whatever the order of arrival.
 fn progress(connection: &Connection, lane: LaneId, instance: &InstanceName, through: Seq) -> rusqlite::Result<()> {
     let sql = "INSERT INTO progress (lane, instance, through) VALUES (?1, ?2, ?3)
         ON CONFLICT (lane, instance) DO UPDATE SET through = max(through, excluded.through)";
@@ -122,7 +123,7 @@ fn set_state(
     connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), state.name(), reason]).map(drop)
 }
 
-/// A settled entry's verdict and answer never change (rule R3): the first ones stay.
+/// Records an entry's verdict and answer, which never change (rule R3): the first ones stay.
 fn settle(
     connection: &Connection,
     seq: Seq,
@@ -161,7 +162,7 @@ fn report(connection: &Connection, report: &Report<'_>) -> rusqlite::Result<()> 
     let Some(current) = statement.query_row([number(report.seq)], read).optional()? else { return Ok(()) };
     let timing_gap = matches!(report.timing_gap, TimingGap::Yes);
     if current.is_final() {
-        // Late, or reported twice. Only the alarm is kept: a failure on a healthy instance did happen.
+        // The report is late or repeated. Only the timing gap is kept, because a healthy instance did fail.
         let sql = "UPDATE transactions SET timing_gap = max(timing_gap, ?2) WHERE seq = ?1";
         return connection.prepare_cached(sql)?.execute(params![number(report.seq), timing_gap]).map(drop);
     }

@@ -1,20 +1,20 @@
-//! What a failed statement means: nothing durable, or in doubt; and how it reads to an operator.
+//! What a failed statement means, nothing durable or in doubt, and how it is described to an operator.
 
 use rusqlite::ErrorCode;
 
 use crate::journal::{CommitError, ReadError};
 
-/// A statement before `COMMIT` failed: the batch is rolled back.
+/// Returns the error for a statement that failed before `COMMIT`: the batch is rolled back.
 pub(super) fn refused(error: &rusqlite::Error) -> CommitError {
     CommitError::Refused(explain(error))
 }
 
-/// A read failed.
+/// Returns the error for a failed read.
 pub(super) fn unread(error: rusqlite::Error) -> ReadError {
     ReadError::caused_by(explain(&error), error)
 }
 
-/// The failure in an operator's words, SQLite's own kept.
+/// Describes the failure for an operator, and keeps SQLite's own text.
 pub(super) fn explain(error: &rusqlite::Error) -> String {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => format!("the disk is full, or the journal is at its size limit ({error})"),
@@ -26,8 +26,8 @@ pub(super) fn explain(error: &rusqlite::Error) -> String {
     }
 }
 
-/// Whether a failed `COMMIT` is known to have left nothing behind. SQLite reports these before it writes the commit
-/// record, or because it could not: everything else may or may not have reached the disk.
+/// Returns whether a failed `COMMIT` is known to have left nothing behind. SQLite reports these errors before it writes
+/// the commit record, or because it could not write it. After any other error, the record may have reached the disk.
 pub(super) fn is_clean(error: &rusqlite::Error) -> bool {
     matches!(
         error.sqlite_error_code(),

@@ -1,5 +1,5 @@
 //! Faults of the board. They are written on a connection of their own: the process is about to end, and the writer's
-//! thread may be held up, or be what waits for the board.
+//! thread may be blocked, or may itself wait for the board.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::journal::Fault;
 use crate::journal::fault::{IN_A_ROW, stored_reason};
 use crate::journal::names::{lane_name, lane_named};
 
-/// How long a lock that the writer holds is waited for.
+/// How long to wait for a lock that the writer holds.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const NOTE: &str = "
@@ -34,7 +34,7 @@ pub(super) fn forget(path: &Path, lane: LaneId) -> rusqlite::Result<()> {
     open::writer_again(path, PATIENCE)?.execute("DELETE FROM faults WHERE lane = ?1", [lane_name(lane)]).map(drop)
 }
 
-/// Every lane with faults.
+/// Returns every lane that has faults.
 pub(super) fn all(connection: &Connection) -> rusqlite::Result<Vec<Fault>> {
     let mut statement = connection.prepare_cached("SELECT lane, times, at, reason FROM faults ORDER BY lane")?;
     let read = |row: &rusqlite::Row<'_>| {

@@ -1,4 +1,4 @@
-//! The lanes as they are stored: which there are, how far instances are in them, what they hold.
+//! The lanes as they are stored: which lanes exist, how far instances are in them, and how many bytes they hold.
 
 use rusqlite::{Connection, params};
 
@@ -9,19 +9,20 @@ use crate::journal::ROW_BYTES;
 use crate::journal::names::{APPLICATION, lane_named};
 use crate::journal::progress::LaneProgress;
 
-/// Whether nothing is left of the lane of `known`, and its collection is gone.
+/// The condition that the collection of the lane of `known` is gone, and the lane has no transactions left.
 const IS_EMPTY: &str = "known.lane <> 'catalog'
     AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = known.lane AND deleted IS NULL)
     AND NOT EXISTS (SELECT 1 FROM transactions WHERE transactions.lane = known.lane)";
 
-/// Whether other instances are configured than before.
+/// Whether the configured instances are the same as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Configured {
     AsBefore,
     Changed,
 }
 
-/// Notes which instances are configured, in order. One that is no longer configured keeps its row, without a position.
+/// Records which instances are configured, in order. An instance that is no longer configured keeps its row, without a
+/// position.
 pub(super) fn note_configured(connection: &Connection, configured: &[InstanceName]) -> rusqlite::Result<Configured> {
     let before: Vec<String> = connection
         .prepare("SELECT instance FROM instances WHERE position IS NOT NULL ORDER BY position")?
@@ -40,13 +41,13 @@ pub(super) fn note_configured(connection: &Connection, configured: &[InstanceNam
     Ok(Configured::Changed)
 }
 
-/// Every stored progress row.
+/// Returns all stored progress rows.
 pub(super) fn places(connection: &Connection) -> rusqlite::Result<LaneProgress> {
     let mut statement = connection.prepare_cached("SELECT lane, instance, through, standing, reason FROM progress")?;
     statement.query_map([], super::row::progress)?.collect()
 }
 
-/// The stored progress rows of these lanes.
+/// Returns the stored progress rows of these lanes.
 pub(super) fn places_of(connection: &Connection, lanes: &[String]) -> rusqlite::Result<LaneProgress> {
     let sql = "SELECT lane, instance, through, standing, reason FROM progress WHERE lane = ?1";
     let mut statement = connection.prepare_cached(sql)?;
@@ -59,7 +60,7 @@ pub(super) fn places_of(connection: &Connection, lanes: &[String]) -> rusqlite::
     Ok(rows.into_iter().collect())
 }
 
-/// Up to `most` lanes that have progress or a floor, no collection, and no transactions.
+/// Returns up to `most` lanes that have progress or a floor, but neither a collection nor transactions.
 pub(super) fn empty(connection: &Connection, most: u32) -> rusqlite::Result<Vec<String>> {
     let sql = format!(
         "SELECT lane FROM (SELECT lane FROM progress UNION SELECT lane FROM floors) AS known WHERE {IS_EMPTY} LIMIT ?1"
@@ -67,7 +68,7 @@ pub(super) fn empty(connection: &Connection, most: u32) -> rusqlite::Result<Vec<
     connection.prepare_cached(&sql)?.query_map([most], |row| row.get(0))?.collect()
 }
 
-/// Forgets the progress and the floors of those of these lanes whose collection is gone and of which nothing is left.
+/// Deletes the progress and the floors of those of these lanes whose collection is gone and that have no transactions.
 pub(super) fn forget_empty(connection: &Connection, lanes: &[String]) -> rusqlite::Result<()> {
     for table in ["progress", "floors"] {
         let sql = format!("DELETE FROM {table} AS known WHERE lane = ?1 AND {IS_EMPTY}");
@@ -79,7 +80,7 @@ pub(super) fn forget_empty(connection: &Connection, lanes: &[String]) -> rusqlit
     Ok(())
 }
 
-/// Whether the lane takes new entries: the catalog lane, and the lanes of existing collections.
+/// Returns whether the lane takes new entries, as the catalog lane and the lanes of existing collections do.
 pub(super) fn is_open(connection: &Connection, lane: &str) -> rusqlite::Result<bool> {
     if lane_named(lane) == Ok(LaneId::Catalog) {
         return Ok(true);
@@ -87,9 +88,9 @@ pub(super) fn is_open(connection: &Connection, lane: &str) -> rusqlite::Result<b
     connection.prepare_cached("SELECT 1 FROM collections WHERE collection = ?1 AND deleted IS NULL")?.exists([lane])
 }
 
-/// Every lane that has transactions. An application's own are in none.
+/// Returns every lane that has transactions. An application's own operations are in no lane.
 pub(super) fn with_transactions(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    // One step of the index per lane, however many transactions a lane has.
+    // One index lookup per lane, however many transactions a lane has.
     let mut next = connection.prepare_cached("SELECT min(lane) FROM transactions WHERE lane > ?1")?;
     let mut lanes: Vec<String> = Vec::new();
     loop {
@@ -104,14 +105,13 @@ pub(super) fn with_transactions(connection: &Connection) -> rusqlite::Result<Vec
     }
 }
 
-/// Raises the lane's floor.
 pub(super) fn raise_floor(connection: &Connection, lane: &str, floor: Seq) -> rusqlite::Result<()> {
     let sql = "INSERT INTO floors (lane, floor) VALUES (?1, ?2)
         ON CONFLICT (lane) DO UPDATE SET floor = max(floor, excluded.floor)";
     connection.prepare_cached(sql)?.execute(params![lane, number(floor)]).map(drop)
 }
 
-/// The lanes that take new entries and have transactions, with every configured instance's progress.
+/// Returns the lanes that take new entries and have transactions, with every configured instance's progress.
 pub(super) fn held(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Vec<HeldLane>> {
     let moment = connection.transaction()?;
     let places = places(&moment)?;
@@ -130,7 +130,7 @@ pub(super) fn held(connection: &mut Connection, configured: &[InstanceName]) -> 
     Ok(held)
 }
 
-/// About what the lane's transactions at or below `through` take.
+/// Returns approximately how many bytes the lane's transactions at or below `through` take.
 pub(super) fn bytes_through(connection: &Connection, lane: &str, through: Seq) -> rusqlite::Result<u64> {
     let sql = "SELECT coalesce(sum(bytes + coalesce(length(answer_body), 0) + ?3), 0) AS bytes
         FROM transactions WHERE lane = ?1 AND seq <= ?2";

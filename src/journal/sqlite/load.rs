@@ -1,4 +1,5 @@
-//! The snapshot that an edge goes on from after a restart. One read transaction: one moment of the journal.
+//! The snapshot from which an edge goes on after a restart. It is read in one transaction, so it shows one moment of
+//! the journal.
 
 use std::collections::HashSet;
 
@@ -12,7 +13,7 @@ use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, Snapshot};
 use crate::order::Generation;
 
-/// Reads everything needed to go on. Bodies stay where they are.
+/// Reads everything needed to go on, except bodies.
 pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Snapshot> {
     let moment = connection.transaction()?;
     let journal_id = moment.query_row("SELECT journal_id FROM meta", [], |row| row.get(0).map(Uuid::from_bytes))?;
@@ -40,7 +41,7 @@ pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> 
     })
 }
 
-/// The catalog lane, the lanes of existing collections, and those of deleted ones that have something to settle.
+/// Returns the catalog lane, the lanes of existing collections, and lanes of deleted ones that have unsettled entries.
 fn living_lanes(connection: &Connection, collections: &[CollectionRow]) -> rusqlite::Result<HashSet<LaneId>> {
     let existing = collections.iter().map(|row| LaneId::Records(row.collection));
     let mut lanes: HashSet<LaneId> = existing.chain([LaneId::Catalog]).collect();
@@ -59,7 +60,7 @@ fn entries(
     places: &LaneProgress,
     configured: &[InstanceName],
 ) -> rusqlite::Result<Vec<EntryRow>> {
-    // Each by its index: of a lane that is everywhere, nothing is read.
+    // Each part uses its index, so that nothing is read of a lane that every instance has.
     let columns = row::ENTRY;
     let sql = format!(
         "SELECT {columns} FROM transactions INDEXED BY transactions_by_lane WHERE lane = ?1 AND seq > ?2

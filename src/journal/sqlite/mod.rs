@@ -1,7 +1,7 @@
-//! The embedded journal: one SQLite file, one thread that writes, reads beside it.
+//! The embedded journal: one SQLite file, one thread that writes, and readers on connections of their own.
 //!
-//! Write-ahead logging with `synchronous=FULL`: a commit returns after its flush. One process per file. What a
-//! journal promises is said at [`Store`]; how each table is used stands in the modules here.
+//! It uses write-ahead logging with `synchronous=FULL`: a commit returns after its flush. One process per file.
+//! [`Store`] says what a journal promises; the modules here say how each table is used.
 
 mod append;
 mod application;
@@ -51,7 +51,7 @@ use super::{
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 
-/// Commands that wait for the writer. Small: what waits in front of it is bounded by the group commit.
+/// The most commands that wait for the writer. Small, because the group commit bounds what waits in front of it.
 const COMMANDS: usize = 4;
 
 /// A journal in one SQLite file.
@@ -64,11 +64,11 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the journal at `path`, creating it and its directory if need be, and brings its schema up to date.
+    /// Opens the journal at `path`, creating it and its directory if needed, and brings its schema up to date.
     ///
-    /// The file belongs to this process until the store is dropped: a second opening, by this or another process,
-    /// is [`OpenError::InUse`]. A schema from a newer version is [`OpenError::Newer`]. Blocks: not for a runtime's
-    /// threads under load.
+    /// The file belongs to this process until the store is dropped. Opening it again, in this or another process, fails
+    /// with [`OpenError::InUse`]. A schema from a newer version fails with [`OpenError::Newer`]. Blocks: do not call
+    /// this on a runtime's threads under load.
     pub fn open(path: &Path) -> Result<SqliteStore, OpenError> {
         Self::open_with(path, &SqliteOptions::default())
     }
@@ -87,7 +87,7 @@ impl SqliteStore {
         Ok(SqliteStore { commands: Some(commands), thread: Some(thread), readers, doubt })
     }
 
-    /// Returns when no commit is in doubt any more: what is not found then will never appear.
+    /// Waits until no commit is in doubt. What is not found after that will never appear.
     async fn no_doubt(&self) -> Result<(), ReadError> {
         if self.doubt.load(Ordering::Acquire) {
             let settled = self.ask(|reply| Command::Settle { reply }).await;
@@ -109,7 +109,7 @@ impl SqliteStore {
 }
 
 impl Drop for SqliteStore {
-    /// Waits for the writer to finish what it was given, so that the file can be opened again at once.
+    /// Waits for the writer to finish the commands it has, so that the file can be opened again at once.
     fn drop(&mut self) {
         self.readers.close();
         self.commands = None;
@@ -143,8 +143,8 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| read::history(connection, lane, after, most)).await
     }
 
-    /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find
-    /// will never appear.
+    /// After a commit in doubt, this fails until the doubt is over. After that, what it does not find will never
+    /// appear.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
         self.no_doubt().await?;
         let lookup = lookup.clone();
@@ -216,7 +216,7 @@ impl Store for SqliteStore {
         self.ask(|reply| Command::Trim { asked, plan, reply }).await
     }
 
-    /// The pages in use: the file itself does not shrink.
+    /// Counts only the pages in use, because the file itself does not shrink.
     async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
         self.readers.read(|connection| read::used_bytes(connection)).await
     }
@@ -249,7 +249,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// The file's lock is held from its opening to the end of the process, and the system takes it from a dead one.
+/// The file's lock is held from its opening to the end of the process. The system releases it when the process dies.
 #[async_trait]
 impl Leadership for SqliteStore {
     async fn claim(&self) -> Result<Claim, LeadershipError> {

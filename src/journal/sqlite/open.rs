@@ -1,7 +1,7 @@
 //! Opening a journal file: its directory, its lock, its settings and its schema.
 //!
-//! One edge per file: an exclusive lock on a file beside it, which the system releases when the process ends,
-//! however it ends. A schema from a newer version is refused, never guessed at.
+//! One edge per file: opening takes an exclusive lock on a file beside it. The system releases the lock when the
+//! process ends, however it ends. A schema from a newer version is refused, never guessed at.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -38,9 +38,9 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-/// How long a statement waits for a lock held by someone's SQL shell, unless something else is said.
+/// The default time that a statement waits for a lock, such as one held by an SQL shell.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// Above this, the write-ahead log's file shrinks again after a checkpoint.
+/// If the write-ahead log's file is larger than this, it shrinks again after a checkpoint.
 const WAL_KEEP_BYTES: i64 = 64 * 1024 * 1024;
 /// Prepared statements kept per connection: more than there are statements in this room.
 const STATEMENTS: usize = 64;
@@ -51,7 +51,7 @@ pub(super) struct Locked {
     _lock: File,
 }
 
-/// Creates the directory and the file if need be, and takes the lock.
+/// Creates the directory and the file if needed, and takes the lock.
 pub(super) fn lock(path: &Path) -> Result<Locked, OpenError> {
     let path = resolve(path)?;
     let mut beside = path.clone().into_os_string();
@@ -66,16 +66,16 @@ pub(super) fn lock(path: &Path) -> Result<Locked, OpenError> {
     let at_file = |source| OpenError::File { path: path.clone(), source };
     private().open(&path).map_err(at_file)?;
     if let Some(directory) = path.parent() {
-        // The names of new files are durable only once their directory is.
+        // The name of a new file is durable only once its directory is synced.
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(at_file)?;
     }
     Ok(Locked { path, _lock: lock })
 }
 
-/// Whether this account may make the file, and the directories that are missing above it. Makes nothing.
+/// Checks that this account may create the file, and the directories that are missing above it. Creates nothing.
 ///
 /// # Errors
-/// It may not, or something that is no directory is in the way.
+/// If it may not, or if something that is not a directory is in the way.
 pub fn could_be_made(path: &Path) -> Result<(), OpenError> {
     let there = path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
     let Some(nearest) = there.into_iter().find(|above| above.symlink_metadata().is_ok()) else { return Ok(()) };
@@ -87,7 +87,7 @@ pub fn could_be_made(path: &Path) -> Result<(), OpenError> {
     access.map_err(|source| OpenError::Unwritable { path: nearest.to_path_buf(), source })
 }
 
-/// The one path of the file, so that two spellings of it share one lock.
+/// Returns the canonical path of the file, so that two spellings of it share one lock.
 fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -120,7 +120,7 @@ fn private() -> OpenOptions {
     options
 }
 
-/// Brings the schema of the file up to this binary's; returns the names of what was applied.
+/// Brings the schema of the file up to this binary's. Returns the names of the migrations that were applied.
 pub fn migrate(path: &Path) -> Result<Vec<String>, OpenError> {
     let locked = lock(path)?;
     let at = |source| OpenError::Database { path: locked.path.clone(), source };
@@ -136,7 +136,7 @@ fn found(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute(sql, [Uuid::new_v4().into_bytes()]).map(drop)
 }
 
-/// The connection that writes, its schema brought up to this binary's.
+/// Opens the connection that writes, and brings the schema up to this binary's.
 pub(super) fn writer(path: &Path, patience: Duration) -> Result<Connection, OpenError> {
     let at = |source| OpenError::Database { path: path.to_owned(), source };
     let mut connection = writer_again(path, patience).map_err(at)?;
@@ -145,7 +145,7 @@ pub(super) fn writer(path: &Path, patience: Duration) -> Result<Connection, Open
     Ok(connection)
 }
 
-/// The connection that writes, of a journal whose schema is known to be right.
+/// Opens a connection that writes, and leaves the schema as it is.
 pub(super) fn writer_again(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -165,7 +165,7 @@ pub(super) fn writer_again(path: &Path, patience: Duration) -> rusqlite::Result<
     Ok(connection)
 }
 
-/// A connection that only reads.
+/// Opens a connection that only reads.
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -174,8 +174,9 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Statements are prepared once. Without this SQLite prepares one again whenever a value is bound that an index might have been
-/// made for: each time that a lane is asked for, since one index is of a certain lane.
+/// Keeps prepared statements, and makes SQLite prepare each of them only once. Without the second setting, SQLite
+/// prepares a statement again whenever a value is bound that a partial index might match, which is each time that the
+/// statement is run for a lane, because one partial index is for a certain lane.
 fn keep_statements(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)

@@ -1,15 +1,15 @@
-//! How a journal file is used, as the store and its writer need it. What each option does is decided there.
+//! Options of a journal file, for the store and its writer. It decides nothing: they decide what each option does.
 
 use std::time::Duration;
 
 use super::open;
 use crate::journal::Compression;
 
-/// How a journal file is used.
+/// The options of a journal file.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
-    /// A commit waits this long for a lock that someone else holds on the file, then it is refused. Shorter than its
-    /// callers wait: one that gives up during a commit cannot learn its outcome.
+    /// How long a commit waits for a lock that another process holds on the file before it is refused. Shorter than its
+    /// callers wait: a caller that gives up during a commit cannot learn the outcome.
     pub patience: Duration,
     /// How new bodies are stored.
     pub compression: Compression,

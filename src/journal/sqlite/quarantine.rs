@@ -1,6 +1,6 @@
-//! What is quarantined, and not lifted (rule R13): the transactions that retention keeps.
+//! Entries that are quarantined and not lifted (rule R13): retention keeps these transactions.
 //!
-//! An entry comes here with its verdict, in the same commit, and goes when it is lifted or with its collection.
+//! An entry is added in the same commit as its verdict, and removed when it is lifted or with its collection.
 
 use rusqlite::{Connection, params};
 
@@ -10,7 +10,7 @@ use crate::journal::QuarantineRow;
 use crate::journal::names::lane_named;
 use crate::order::RequestClass;
 
-/// The entry has just become quarantined.
+/// Adds an entry that has just become quarantined.
 pub(super) fn add(connection: &Connection, seq: Seq) -> rusqlite::Result<()> {
     let sql = "INSERT INTO quarantines (seq, lane) SELECT seq, lane FROM transactions WHERE seq = ?1
         ON CONFLICT DO NOTHING";
@@ -21,7 +21,7 @@ pub(super) fn lift(connection: &Connection, seq: Seq) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM quarantines WHERE seq = ?1")?.execute([number(seq)]).map(drop)
 }
 
-/// The entry is bound to an instance, or no more.
+/// Binds the entry to an instance, or to none.
 pub(super) fn suspect(connection: &Connection, seq: Seq, on: Option<&str>) -> rusqlite::Result<()> {
     let sql = "UPDATE transactions SET suspect_on = ?2 WHERE seq = ?1";
     connection.prepare_cached(sql)?.execute(params![number(seq), on]).map(drop)
@@ -30,17 +30,17 @@ pub(super) fn suspect(connection: &Connection, seq: Seq, on: Option<&str>) -> ru
 const GONE: &str = "FROM quarantines WHERE lane <> 'catalog'
     AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = quarantines.lane AND deleted IS NULL)";
 
-/// What can happen in a lane that is gone happens no more.
+/// Deletes the rows of entries in lanes that are gone: nothing will be executed there.
 pub(super) fn forget_gone(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached(&format!("DELETE {GONE}"))?.execute([]).map(drop)
 }
 
-/// Whether that would forget one.
+/// Returns whether [`forget_gone`] would delete any row.
 pub(super) fn has_gone(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare_cached(&format!("SELECT 1 {GONE}"))?.exists([])
 }
 
-/// Every one, by lane.
+/// Returns all quarantined entries with their lanes, in the order of the journal.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<(LaneId, Seq, RequestClass)>> {
     let mut statement = connection.prepare(
         "SELECT seq, q.lane AS lane, kind, conditions FROM quarantines AS q JOIN transactions USING (seq) ORDER BY seq",
@@ -51,7 +51,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<(LaneId, Seq
     statement.query_map([], read)?.collect()
 }
 
-/// Every one of a lane that is there, for operators, the oldest first.
+/// Returns the quarantined entries whose lane still exists, for operators, the oldest first.
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<QuarantineRow>> {
     let columns = row::LISTED;
     let sql = format!(

@@ -1,4 +1,4 @@
-//! Reads: on connections of their own, on blocking threads, so that no read waits for the writer or holds it up.
+//! Reads run on connections of their own, on blocking threads, so that reads and the writer do not wait for each other.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use crate::ids::{LaneId, Seq};
 use crate::journal::names::lane_name;
 use crate::journal::{ClientKey, History, Lookup, ReadError, Request, TransactionRow};
 
-/// Reads that run at once; the others wait.
+/// The most reads that run at the same time. Others wait.
 const READERS: usize = 8;
 
 /// Read-only connections, opened when needed and kept.
@@ -40,7 +40,7 @@ impl Readers {
             let idle = readers.idle().pop();
             let mut connection = idle.map_or_else(|| open::reader(&readers.path), Ok).map_err(unread)?;
             let result = read(&mut connection).map_err(unread);
-            // A connection that failed may be broken: the next read opens another.
+            // A connection that failed may be broken, so the next read opens another.
             if result.is_ok() {
                 readers.idle().push(connection);
             }
@@ -49,7 +49,7 @@ impl Readers {
         reading.await.map_err(ReadError::from_source)?
     }
 
-    /// Runs `work` on the file itself, beside the writer's connection.
+    /// Runs `work` on the file itself, without the writer's connection.
     pub(super) async fn beside<T, F>(self: &Arc<Self>, work: F) -> Result<T, ReadError>
     where
         T: Send + 'static,
@@ -64,7 +64,7 @@ impl Readers {
         working.await.map_err(ReadError::from_source)?
     }
 
-    /// Closes what is idle.
+    /// Closes the idle connections.
     pub(super) fn close(&self) {
         self.idle().clear();
     }
@@ -73,7 +73,7 @@ impl Readers {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The bytes of the write-ahead log, which is not there until the first write.
+    /// Returns the size of the write-ahead log in bytes. The file does not exist until the first write.
     pub(super) fn wal_bytes(&self) -> u64 {
         let mut wal = self.path.clone().into_os_string();
         wal.push("-wal");
@@ -88,7 +88,7 @@ pub(super) fn requests(connection: &Connection, seqs: &[Seq]) -> rusqlite::Resul
     found.filter_map(Result::transpose).collect()
 }
 
-/// The floor is read last: what retention removes meanwhile lies below it.
+/// Reads the floor last, because what retention removes in between lies below it.
 pub(super) fn history(connection: &Connection, lane: LaneId, after: Seq, most: u32) -> rusqlite::Result<History> {
     let lane = lane_name(lane);
     let select = format!(
@@ -127,12 +127,12 @@ pub(super) fn transaction(connection: &Connection, lookup: &Lookup) -> rusqlite:
     }
 }
 
-/// What the scopes of a principal's ids begin with; nothing, if anybody is meant.
+/// Returns the prefix of the scopes of a principal's ids; an empty one matches every principal.
 pub(super) fn scopes(principal: Option<&str>) -> String {
     principal.map(ClientKey::scopes_of).unwrap_or_default()
 }
 
-/// The bytes of the pages that hold something.
+/// Returns the bytes of the pages that are in use.
 pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row(
         "SELECT (page_count - freelist_count) * page_size AS bytes

@@ -1,7 +1,7 @@
-//! What the rows of the SQLite tables hold, and how our types go in and come out.
+//! How the rows of the SQLite tables are read, and how our types are stored in them.
 //!
-//! Positions are stored as signed 64-bit numbers; names as in [`crate::journal::names`]. Reading is fallible:
-//! a damaged or newer row is an error with its column, never a panic.
+//! Positions are stored as signed 64-bit numbers, names as in [`crate::journal::names`]. Reading is fallible: a damaged
+//! or newer row is an error that names its column, never a panic.
 
 use rusqlite::Row;
 use rusqlite::types::Type;
@@ -19,28 +19,28 @@ use crate::journal::{
 };
 use crate::order::{Conditions, LaneState, Profile, RequestClass, Verdict};
 
-/// A position as stored. A journal holds fewer than 2^63 transactions.
+/// Returns the stored form of a position. A journal holds fewer than 2^63 transactions.
 pub(super) fn number(seq: Seq) -> i64 {
     i64::try_from(seq.get()).unwrap_or(i64::MAX)
 }
 
-/// A size or a count as stored.
+/// Returns the stored form of a size or a count.
 pub(super) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A stored position.
+/// Reads a position.
 pub(super) fn seq(row: &Row<'_>, column: &str) -> rusqlite::Result<Seq> {
     unsigned(row, column).map(Seq::new)
 }
 
-/// A stored size or count.
+/// Reads a size or a count.
 pub(super) fn unsigned(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
     u64::try_from(value).map_err(|error| damaged(row, column, error))
 }
 
-/// A stored name, converted.
+/// Reads a name and converts it.
 pub(super) fn parsed<T, E>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Result<T, E>) -> rusqlite::Result<T>
 where
     E: std::error::Error + Send + Sync + 'static,
@@ -49,18 +49,18 @@ where
     parse(&text).map_err(|error| damaged(row, column, error))
 }
 
-/// A stored name that may be absent, converted.
+/// Reads a name that may be absent, and converts it.
 pub(super) fn named<T: Named>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
     let text: Option<String> = row.get(column)?;
     text.map(|text| T::named(&text)).transpose().map_err(|error| damaged(row, column, error))
 }
 
-/// A stored UUID.
+/// Reads a UUID.
 pub(super) fn uuid(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
 
-/// A stored instance name that may be absent.
+/// Reads an instance name that may be absent.
 fn instance(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<InstanceName>> {
     let name: Option<String> = row.get(column)?;
     Ok(name.as_deref().map(InstanceName::new))
@@ -91,12 +91,12 @@ fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
     Ok(stored.read())
 }
 
-/// How the write says which records it is about.
+/// Reads how the write says which records it is about.
 pub(super) fn conditions(row: &Row<'_>) -> rusqlite::Result<Conditions> {
     Ok(named(row, "conditions")?.unwrap_or_default())
 }
 
-/// What is refused with the write.
+/// Reads the class that is refused while the write is quarantined.
 pub(super) fn class(row: &Row<'_>) -> rusqlite::Result<RequestClass> {
     Ok(RequestClass { kind: parsed(row, "kind", Named::named)?, conditions: conditions(row)? })
 }
@@ -107,7 +107,7 @@ fn answer(row: &Row<'_>) -> rusqlite::Result<Option<StoredAnswer>> {
     Ok(Some(StoredAnswer { status, body: body.unwrap_or_default().into() }))
 }
 
-/// A verdict that may be absent.
+/// Reads a verdict that may be absent.
 pub(super) fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
     named(row, "verdict")
 }
@@ -116,7 +116,7 @@ pub(super) fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
 pub(super) const ENTRY: &str = "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, priority, vouching, conditions, verdict, status, \
      client_key, suspect_on";
 
-/// A row of [`ENTRY`].
+/// Reads a row of [`ENTRY`].
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
     let transaction_id = transaction_id(row)?;
     let client_key: Option<String> = row.get("client_key")?;
@@ -138,7 +138,7 @@ pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, b
      content_type, answer_status, answer_body, trace_context, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
      CASE WHEN resolved IS NULL THEN encoding ELSE 'plain' END AS encoding";
 
-/// A row of [`REQUEST`].
+/// Reads a row of [`REQUEST`].
 pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
     let body: Vec<u8> = row.get("body")?;
     let encoding = parsed(row, "encoding", Stored::named)?;
@@ -152,17 +152,17 @@ pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
         body: bodies::unpack(body, encoding).map_err(|error| damaged(row, "body", error))?,
         resolved: if row.get("resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
-        // What cannot be read costs a link in a trace, never a write.
+        // An unreadable context costs a link in a trace, never a write.
         trace_context: row.get::<_, Option<String>>("trace_context")?.as_deref().and_then(TraceContext::parse),
     })
 }
 
 /// The columns that [`transaction`] reads.
 pub(super) const TRANSACTION: &str = transaction_columns!("answer_body");
-/// The same for lists, where answers are shown without their bodies.
+/// The same columns for lists, where answers are shown without their bodies.
 pub(super) const LISTED: &str = transaction_columns!("NULL AS answer_body");
 
-/// A row of [`TRANSACTION`].
+/// Reads a row of [`TRANSACTION`].
 pub(super) fn transaction(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
     let moment =
         |column: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis));
@@ -201,7 +201,7 @@ fn client_key(row: &Row<'_>) -> rusqlite::Result<Option<ClientKey>> {
     Ok(Some(ClientKey { tenant: row.get("client_tenant")?, key, fingerprint: row.get("fingerprint")? }))
 }
 
-/// A row of the table `progress`.
+/// Reads a row of the table `progress`.
 pub(super) fn progress(row: &Row<'_>) -> rusqlite::Result<ProgressRow> {
     Ok(ProgressRow {
         lane: lane(row)?,

@@ -1,6 +1,6 @@
-//! The schema of a journal file: brought to this binary's, or compared with it.
+//! The schema of a journal file: brought up to this binary's, or compared with it.
 //!
-//! All that is missing is applied in one transaction. A schema from a newer version is refused, never guessed at.
+//! All missing migrations are applied in one transaction. A schema from a newer version is refused, never guessed at.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,7 +14,7 @@ mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
 }
 
-/// The version that brings the views under names that others may have used before.
+/// The version that creates the views, whose names someone else may have used before.
 const VIEWS: i64 = 3;
 const VIEW_NAMES: [&str; 5] = [
     "emergency_transaction_log",
@@ -29,7 +29,7 @@ fn known() -> i64 {
     runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0)
 }
 
-/// Applies what is missing; returns the names of what was applied.
+/// Applies the missing migrations, and returns their names.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<Vec<String>, OpenError> {
     let at = |source| OpenError::Database { path: path.to_owned(), source };
     let failed = |text: String| OpenError::Migration { path: path.to_owned(), text };
@@ -53,7 +53,7 @@ fn run(runner: Runner, connection: &mut Connection) -> Result<Vec<Migration>, St
     Ok(report.applied_migrations().clone())
 }
 
-/// The error with its causes: refinery's own text leaves them out.
+/// Returns the error's text with its causes, which refinery's own text leaves out.
 fn explain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -65,7 +65,7 @@ fn explain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// The schema version of the file, `None` in a new one.
+/// Returns the schema version of the file, or `None` for a new one.
 fn version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'refinery_schema_history'";
     if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
@@ -84,11 +84,11 @@ fn taken(connection: &Connection) -> rusqlite::Result<Option<&'static str>> {
     Ok(None)
 }
 
-/// What of the file's schema is missing or different from this binary's, each in one line. Reads only; an edge may be
-/// running on the file.
+/// Returns what is missing from the file's schema or differs from this binary's, one line each. Only reads; an edge may
+/// be running on the file.
 ///
 /// # Errors
-/// When the file cannot be read, or is from a newer version.
+/// If the file cannot be read, or is from a newer version.
 pub fn differences(path: &Path) -> Result<Vec<String>, OpenError> {
     if !path.exists() {
         return Ok(vec![format!("there is no journal at {}", path.display())]);
@@ -110,7 +110,8 @@ pub fn differences(path: &Path) -> Result<Vec<String>, OpenError> {
     Ok(lines)
 }
 
-/// A connection that leaves no trace: one that reads a file in write-ahead mode otherwise makes the files beside it.
+/// Opens a connection that leaves no trace. An ordinary reading connection creates the extra files of write-ahead mode
+/// beside the journal.
 fn untouched(path: &Path) -> rusqlite::Result<Connection> {
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -127,7 +128,7 @@ fn untouched(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags(relative, flags | OpenFlags::SQLITE_OPEN_URI)
 }
 
-/// Migrations that were not applied, or were other ones.
+/// Returns one line for each migration that was not applied, or that was a different one when it was applied.
 fn history(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut applied = BTreeMap::new();
     if version(connection)?.is_some() {
@@ -141,7 +142,7 @@ fn history(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     Ok(crate::journal::schema::compare_history(runner.get_migrations(), &applied))
 }
 
-/// Name, kind and definition of everything in the schema.
+/// Kind and definition of everything in the schema, by name.
 type Objects = BTreeMap<String, (String, String)>;
 
 fn objects(connection: &Connection) -> rusqlite::Result<Objects> {
@@ -151,7 +152,7 @@ fn objects(connection: &Connection) -> rusqlite::Result<Objects> {
     statement.query_map([], read)?.collect()
 }
 
-/// What an operator added is no concern of ours.
+/// Compares the schemas. Objects that an operator added are ignored.
 fn compared(expected: &Objects, found: &Objects) -> Vec<String> {
     let differs = |(name, (kind, definition)): (&String, &(String, String))| match found.get(name) {
         None => Some(format!("the {kind} {name} is missing")),

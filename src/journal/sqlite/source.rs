@@ -1,4 +1,4 @@
-//! A journal file that is read to be moved elsewhere: locked, so that no edge works with it meanwhile.
+//! A journal file that is read in order to move it elsewhere. It is locked, so that no edge uses it meanwhile.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::open::{self, Locked, OpenError};
 
-/// A journal file of this binary's schema that no other process uses.
+/// A journal file with this binary's schema that no other process uses.
 pub struct Source {
     connection: Connection,
     _locked: Locked,
@@ -16,7 +16,7 @@ impl Source {
     /// Opens an existing journal, and brings its schema up to date.
     ///
     /// # Errors
-    /// There is none at `path`, or an edge works with it, or it cannot be opened.
+    /// If there is no journal at `path`, an edge uses it, or it cannot be opened.
     pub fn open(path: &Path) -> Result<Source, OpenError> {
         let missing = |source| OpenError::File { path: path.to_owned(), source };
         std::fs::metadata(path).map_err(missing)?;
@@ -25,7 +25,7 @@ impl Source {
         Ok(Source { connection, _locked: locked })
     }
 
-    /// The file's tables.
+    /// Returns the connection to the file.
     pub(in crate::journal) fn connection(&self) -> &Connection {
         &self.connection
     }

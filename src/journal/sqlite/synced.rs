@@ -1,7 +1,7 @@
-//! When a write was everywhere: noted for operators as the configured instances pass it.
+//! When a write was everywhere, recorded for operators as the last configured instance passes it.
 //!
-//! No rule reads it. Diverged instances count: what they lack is not everywhere. A lane's entries are walked once, by
-//! its index, from where its last instance was to where that one is now.
+//! No rule uses this. Diverged instances count: what they lack is not everywhere. A lane's entries are visited once, by
+//! index, from where its last instance was before to where the last one is now.
 
 use rusqlite::{Connection, params};
 
@@ -12,10 +12,10 @@ use crate::ids::{LaneId, Seq};
 use crate::journal::Fact;
 use crate::journal::names::lane_name;
 
-/// Where the last configured instance of each lane was.
+/// How far the last configured instance of each lane was.
 pub(super) type LaneProgress = Vec<(String, Seq)>;
 
-/// The replicas that these facts move.
+/// Returns the lanes that these facts concern, with how far the last configured instance is.
 pub(super) fn places(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<LaneProgress> {
     let mut moved: Vec<LaneId> = facts
         .iter()
@@ -33,7 +33,7 @@ pub(super) fn places(connection: &Connection, facts: &[Fact]) -> rusqlite::Resul
     moved.into_iter().map(place).collect()
 }
 
-/// Notes what every configured instance has now and not all had before.
+/// Records which entries every configured instance has now, but did not before.
 pub(super) fn note(connection: &Connection, before: &LaneProgress, at: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE transactions SET synced_at = ?4 WHERE lane = ?1 AND seq > ?2 AND seq <= ?3 AND synced_at IS NULL";
     for (lane, before) in before {
@@ -45,7 +45,7 @@ pub(super) fn note(connection: &Connection, before: &LaneProgress, at: Timestamp
     Ok(())
 }
 
-/// Notes it for every lane: others are configured now.
+/// Does the same for every lane, after the configured instances have changed.
 pub(super) fn note_all(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
     let lanes = lanes::with_transactions(connection)?;
     note(connection, &lanes.into_iter().map(|lane| (lane, Seq::ZERO)).collect(), at)

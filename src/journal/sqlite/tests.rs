@@ -1,4 +1,4 @@
-//! The contract on SQLite, and what only a file can get wrong: locks, schema, room, a commit in doubt.
+//! The contract on SQLite, and what only a file can get wrong: locks, schema, disk space, a commit in doubt.
 
 use std::sync::Arc;
 
@@ -223,7 +223,8 @@ async fn the_log_is_given_back_after_many_trims() {
     assert_eq!(std::fs::metadata(file.path().with_file_name("journal.db-wal")).unwrap().len(), 0);
 }
 
-/// One index is of a certain lane: without care, a statement would be planned anew for each lane that is asked for.
+/// One partial index is for a certain lane. Without a setting of the connection, SQLite would prepare a statement again
+/// for each lane.
 #[tokio::test]
 async fn a_statement_is_prepared_once_whatever_is_asked_for() {
     let file = File::new();

@@ -1,4 +1,4 @@
-//! When collections and transactions came to be.
+//! When collections and transactions were created, and collections last changed.
 
 use rusqlite::{Connection, OptionalExtension};
 

@@ -1,11 +1,12 @@
-//! Retention's one commit: removes finished transactions from the beginning of their lanes (rule R11).
+//! Retention's commit: removes finished transactions from the beginning of their lanes (rule R11).
 //!
-//! A lane is only ever shortened from its beginning, up to the first transaction that must stay, so that a floor says
-//! it all: at or below it nothing is left, above it nothing is missing. Only what is quarantined stays, for operators.
+//! A lane is only shortened from its beginning, up to the first transaction that must stay. So its floor says
+//! everything: at or below it nothing is left, above it nothing is missing. Only quarantined entries stay, for
+//! operators.
 //!
-//! What may go is looked for on a reading connection, among the oldest transactions first: that costs the same however many
-//! lanes there are. All lanes are looked at only where the oldest transactions must stay. The commit, which holds up all
-//! others, only removes, and looks once more at how far the instances are in those lanes.
+//! A reading connection looks for what may be removed, first among the oldest transactions, which costs the same
+//! however many lanes there are. It looks at all lanes only if the oldest transactions must stay. The commit, which
+//! blocks all other commits, only removes, after checking again how far the instances are in those lanes.
 
 use rusqlite::{Connection, params};
 
@@ -18,7 +19,7 @@ use crate::journal::progress::LaneProgress;
 use crate::journal::removal::OLDEST_FIRST;
 use crate::journal::{Trimmed, Trimming};
 
-/// What may be removed.
+/// What retention asks for.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub before: Timestamp,
@@ -27,23 +28,23 @@ pub(super) struct Asked {
     pub most: u32,
 }
 
-/// What one commit is to remove.
+/// What one commit removes.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// By lane: everything up to there, and how many transactions that is.
+    /// By lane: the position up to which everything is removed, and how many transactions that is.
     ends: Vec<(String, Seq, u64)>,
-    /// Lanes of which nothing but progress and floors is left, perhaps.
+    /// Lanes of which perhaps only progress and floors are left.
     empty: Vec<String>,
-    /// Collections whose deletion lies at or below this are forgotten.
+    /// Deleted collections are forgotten if their deletion lies at or below this.
     forget: Option<Seq>,
-    /// Whether something is quarantined whose collection is gone.
+    /// Whether an entry is quarantined whose collection is gone.
     quarantines: bool,
-    /// Whether some of an application's own operations may go.
+    /// Whether some of the applications' own operations may be removed.
     application: bool,
 }
 
 impl Plan {
-    /// Whether there is nothing to commit.
+    /// Returns whether there is nothing to commit.
     pub(super) fn is_empty(&self) -> bool {
         let Plan { ends, empty, forget, quarantines, application } = self;
         ends.is_empty() && empty.is_empty() && forget.is_none() && !quarantines && !application
@@ -54,7 +55,7 @@ impl Plan {
     }
 }
 
-/// Looks for what may go.
+/// Finds what may be removed.
 pub(super) fn plan(connection: &mut Connection, asked: &Asked) -> rusqlite::Result<Plan> {
     let moment = connection.transaction()?;
     let mut plan = Plan::default();
@@ -64,7 +65,7 @@ pub(super) fn plan(connection: &mut Connection, asked: &Asked) -> rusqlite::Resu
         if plan.ends.is_empty() && !are_all {
             find_ends(&moment, asked, &lanes::with_transactions(&moment)?, &lanes::places(&moment)?, &mut plan)?;
         }
-        // Now and then: whatever was recorded of a lane after the last of it had gone.
+        // From time to time, find lanes about which something was recorded after their last transaction was removed.
         if plan.ends.is_empty() && asked.why == Trimming::Age {
             plan.empty = lanes::empty(&moment, asked.most)?;
         }
@@ -81,7 +82,7 @@ pub(super) fn plan(connection: &mut Connection, asked: &Asked) -> rusqlite::Resu
     Ok(plan)
 }
 
-/// Adds what may go of these lanes, up to as many transactions as are asked for.
+/// Adds what may be removed from these lanes, up to the number of transactions asked for.
 fn find_ends(
     connection: &Connection,
     asked: &Asked,
@@ -104,7 +105,7 @@ fn find_ends(
     Ok(())
 }
 
-/// Removes what was planned, no lane further than its instances are by now.
+/// Removes what was planned, but in no lane beyond the progress that its instances have now.
 pub(super) fn carry_out(connection: &Connection, asked: &Asked, plan: &Plan) -> rusqlite::Result<Trimmed> {
     quarantine::forget_gone(connection)?;
     let mut trimmed = Trimmed::default();
@@ -132,7 +133,8 @@ pub(super) fn carry_out(connection: &Connection, asked: &Asked, plan: &Plan) -> 
     Ok(trimmed)
 }
 
-/// The lanes of the oldest transactions that began before then, the oldest first, and whether there are no others.
+/// Returns the lanes of the oldest transactions created before `before`, the oldest first, and whether there are no
+/// others.
 fn oldest(connection: &Connection, before: Timestamp, most: u64) -> rusqlite::Result<(Vec<String>, bool)> {
     let sql = "SELECT lane FROM transactions INDEXED BY transactions_by_time
         WHERE created_at < ?1 AND kind <> 'application' ORDER BY created_at, seq LIMIT ?2";
@@ -149,7 +151,8 @@ fn oldest(connection: &Connection, before: Timestamp, most: u64) -> rusqlite::Re
     Ok((lanes, found < most))
 }
 
-/// The last transaction of the lane's beginning that may go, looking at no more than `most` of them; and how many go.
+/// Returns the last transaction at the lane's beginning that may be removed, and how many may be. Looks at no more than
+/// `most`.
 fn end(
     connection: &Connection,
     lane: &str,
@@ -157,7 +160,7 @@ fn end(
     before: Timestamp,
     most: u64,
 ) -> rusqlite::Result<Option<(Seq, u64)>> {
-    // What is quarantined and its collection gone is forgotten in the same commit.
+    // A quarantined entry whose collection is gone is forgotten in the same commit.
     let sql = "SELECT seq, verdict IS NOT NULL AND coalesce(completed_at < ?3, 0) AS may_go
         FROM transactions WHERE lane = ?1 AND seq <= ?2 AND seq NOT IN (
             SELECT q.seq FROM quarantines AS q WHERE q.lane = 'catalog'

@@ -1,9 +1,9 @@
-//! The one thread that writes: it owns the writing connection and the file's lock, and takes one batch at a time.
+//! The writer thread: it owns the writing connection and the file's lock, and takes one batch at a time.
 //!
-//! Decides what is known after a failure. A commit is in doubt only when `COMMIT` itself failed in a way that may
-//! have left its record in the write-ahead log: this process no longer sees it, yet a restart would find it. The
-//! doubt ends with the next successful commit, which either follows that record or overwrites it. Until then no
-//! lookup is answered ([`Command::Settle`] tries to end it with an empty write).
+//! It decides what is known after a failure. A commit is in doubt only if `COMMIT` itself failed in a way that may have
+//! left its record in the write-ahead log: this process does not see that record, but a restart would find it. The
+//! doubt ends with the next successful commit, which either follows the record or overwrites it. Until then no lookup
+//! is answered. [`Command::Settle`] tries to end the doubt with a write of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use crate::journal::{Batch, CommitError, Compression, Fact, Trimmed};
 
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
-/// What the thread is asked to do. Each is one commit.
+/// The commands for the thread. Each makes at most one commit.
 pub(super) enum Command {
     Commit {
         batch: Batch,
@@ -52,10 +52,10 @@ pub(super) enum Command {
     },
 }
 
-/// Trims that removed something between two truncations of the write-ahead log.
+/// How many trims happen between two truncations of the write-ahead log, not counting trims that removed nothing.
 const TRIMS_PER_TRUNCATION: u32 = 16;
 
-/// The thread's state. The lock is declared last: it is released after the connection is closed.
+/// The thread's state. The lock is declared last, so that it is released after the connection is closed.
 pub(super) struct Writer {
     connection: Option<Connection>,
     doubt: Arc<AtomicBool>,
@@ -65,7 +65,7 @@ pub(super) struct Writer {
     locked: Locked,
 }
 
-/// Records the facts, in order, and what they mean for operators.
+/// Records the facts, in order, and which writes are now everywhere, for operators.
 fn record(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<()> {
     let places = synced::places(connection, facts)?;
     for fact in facts {
@@ -85,10 +85,10 @@ impl Writer {
         Writer { connection: Some(connection), doubt, trims: 0, patience, compression, locked }
     }
 
-    /// Serves commands until all senders are gone.
+    /// Runs commands until all senders are gone.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         while let Some(command) = commands.blocking_recv() {
-            // The caller may have gone: what was done stays done.
+            // The caller may be gone. The commit stays.
             match command {
                 Command::Commit { batch, reply } => drop(reply.send(self.commit(&batch))),
                 Command::Trim { asked, plan, reply } => drop(reply.send(self.trim(&asked, &plan))),
@@ -131,7 +131,7 @@ impl Writer {
         self.transact(|connection| work(connection).map_err(|error| refused(&error)))
     }
 
-    /// Ends a doubt by a write of its own; without one there is nothing to do.
+    /// Ends a doubt with a write of its own. If there is no doubt, does nothing.
     fn settle(&mut self) -> Result<(), CommitError> {
         if !self.doubt.load(Ordering::Acquire) {
             return Ok(());
@@ -139,7 +139,7 @@ impl Writer {
         self.raise_fence()
     }
 
-    /// A commit that writes, and means nothing. One that writes nothing succeeds on a full disk, too.
+    /// Makes a commit that writes but records nothing. One that writes nothing would succeed even on a full disk.
     fn raise_fence(&mut self) -> Result<(), CommitError> {
         let fence = "UPDATE meta SET fence = fence + 1";
         self.transact(|connection| connection.execute(fence, []).map(drop).map_err(|error| refused(&error)))
@@ -161,7 +161,7 @@ impl Writer {
             }
         });
         if result.is_err() && !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
-            // A transaction that can be neither committed nor rolled back ends with its connection.
+            // A transaction that can be neither committed nor rolled back ends when its connection is closed.
             self.connection = None;
         }
         result
@@ -175,7 +175,7 @@ impl Writer {
         Ok(self.connection.insert(connection))
     }
 
-    /// Gives the log's bytes back, unless a reader is in the way: then some later time.
+    /// Gives the log's disk space back, unless a reader is in the way; then a later truncation does.
     fn truncate_wal(&mut self) {
         let Some(connection) = &self.connection else { return };
         let patience = self.patience;
@@ -185,7 +185,7 @@ impl Writer {
             connection.busy_timeout(patience)
         };
         if let Err(error) = truncate() {
-            tracing::debug!(%error, "truncate the journal's write-ahead log");
+            tracing::debug!(%error, "cannot truncate the journal's write-ahead log");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! When an entry that healthy instances leave without an answer is given up (rule R10).
+//! When to abandon an entry that healthy instances leave without an answer (rule R10).
 //!
-//! Decides which entry is to be examined, and when: only after no request for it can be executed any more, since one
-//! that is still under way could be executed right after the examination. The examination itself is the shell's.
+//! Decides which entry is examined, and when: only after no request for it can still be executed, since one that is
+//! still under way could be executed right after the examination. The shell performs the examination.
 
 use super::{Action, Board, Effect, Examination, Held, Reach, known};
 use crate::ids::{LaneId, Seq};
@@ -9,8 +9,8 @@ use crate::order::entry::{MAX_RETRIES, Verdict};
 use crate::order::lane::{InFlight, LaneState, ReplicaProgress};
 
 impl Board {
-    /// Holds back an entry that no client was promised, and that every in-step instance has been asked for often
-    /// enough, each time alone and while healthy. Unreachable instances never count.
+    /// Holds back an unacknowledged entry once every instance in step has been asked for it often enough, each time
+    /// alone and while healthy. Unreachable instances never count.
     pub(super) fn consider_examination(&mut self, id: LaneId, seq: Seq) {
         let reach = &self.reach;
         let lane = known(self.lanes.get_mut(&id));
@@ -18,7 +18,7 @@ impl Board {
             return;
         }
         let in_step: Vec<_> = lane.replicas.iter().map(|progress| progress.state == LaneState::InStep).collect();
-        // Where this was the last instance that had not passed it, and it has left the lane since, the entry is forgotten.
+        // If this was the last instance that had not passed the entry, and it has left the lane since, the entry is forgotten.
         let Some(slot) = lane.slot_mut(seq) else { return };
         let tried = slot
             .unanswered
@@ -31,7 +31,7 @@ impl Board {
         }
     }
 
-    /// Asks for the examination once nothing is under way or in doubt on any in-step instance.
+    /// Asks for the examination once nothing is under way or in doubt on any instance in step.
     pub(super) fn examine_when_quiescent(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         // Nothing in the lane waits for quiescence.
         let Some(Held::UntilQuiescent(seq)) = self.held.get(&id).copied() else { return };
@@ -42,7 +42,7 @@ impl Board {
         }
     }
 
-    /// An instance has become unreachable: entries that wait for it to quiesce are released.
+    /// Releases the entries that wait for quiescence, because an instance has become unreachable.
     pub(super) fn release_held(&mut self) {
         let waiting = |(id, held): (&LaneId, &Held)| match held {
             Held::UntilQuiescent(seq) => Some((*id, *seq)),
@@ -81,7 +81,7 @@ impl Board {
     }
 }
 
-/// No request to this replica can be executed any more, as far as the lane's content counts.
+/// Returns whether no request to this replica can still be executed, as far as the lane's content counts.
 pub(super) fn is_quiescent(progress: &ReplicaProgress) -> bool {
     progress.state != LaneState::InStep || progress.in_flight == InFlight::None
 }

@@ -1,8 +1,8 @@
 //! When a failure is the request's own (rule R12).
 //!
-//! Decides what an unexplained failure of an entry leads to: another instance is asked, the entry is rejected because
-//! every instance fails it while it executes other writes, or the instance becomes diverged because it alone fails. The
-//! checks and comparisons that this takes are the executor's.
+//! Decides what an unexplained failure of an entry leads to: another instance is asked; or the entry is rejected
+//! because every instance fails it while executing other writes; or the instance becomes diverged because it alone
+//! fails. The executor performs the checks and comparisons that this takes.
 
 use super::{Action, Board, DivergenceCause, Effect, Held, Reach, Record, Retry, known, never, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
@@ -11,13 +11,13 @@ use crate::order::failures::{Failures, PUT_OFF, Signature, Touched, Traces, Writ
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
 use crate::proof::{self, Rule};
 
-/// An instance that fails an entry this often although another one has settled it becomes diverged.
+/// An instance that fails an entry this often, although another one has settled it, becomes diverged.
 const FAILED_ELSEWHERE: u32 = 5;
-/// An instance that is further behind is not waited for.
+/// An instance that is further behind than this is not waited for.
 const NEAR: usize = 64;
 
 impl Board {
-    /// A request ended with an unexplained failure: no request is under way any more, its effect is unknown.
+    /// Handles a request that ended with an unexplained failure: it is over, and its effect is unknown.
     pub(super) fn failed(
         &mut self,
         id: LaneId,
@@ -64,10 +64,10 @@ impl Board {
         effects.push(Effect::Perform(Action::CheckWritable { lane: id, instance, seq }));
     }
 
-    /// Another instance has settled the entry, and this one fails it: if it does so repeatedly, it becomes diverged.
-    /// The catalog lane does not stop: there the collection is diverged. What is about no collection that exists is
-    /// never passed over: what a deletion leaves would be found one day and adopted, and what a database lacks cannot
-    /// be created.
+    /// Handles a failure of an entry that another instance has settled: if it is repeated, this instance becomes
+    /// diverged. The catalog lane does not stop. There, the collection becomes diverged. An entry about no existing
+    /// collection is never passed over: what a deletion leaves behind would be found one day and adopted, and what
+    /// lacks its database cannot be created.
     fn failed_what_is_settled(
         &mut self,
         id: LaneId,
@@ -115,7 +115,7 @@ impl Board {
             progress.doubt = Seq::ZERO;
             return;
         }
-        // The entry has its verdict since the check began.
+        // The entry got its verdict during the check.
         let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.entry.verdict.is_none()) else { return };
         let failures = known(slot.failures.as_mut());
         let failed = &mut failures.by[instance.0];
@@ -128,7 +128,7 @@ impl Board {
         }
     }
 
-    /// Whether an instance that has failed the entry waits until the others have been asked as often.
+    /// Returns whether an instance that has failed the entry waits until the others have been asked as often.
     pub(super) fn others_come_first(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
         let slot = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq)));
         // No instance has failed it.
@@ -138,7 +138,7 @@ impl Board {
         own > 0 && self.peers(id, slot, failures).iter().any(first)
     }
 
-    /// An attempt came to nothing: an instance that cannot be asked holds up no other one for ever.
+    /// Notes an attempt without effect, so that an instance that cannot be asked does not hold up the others for ever.
     pub(super) fn put_off(&mut self, id: LaneId, instance: InstanceId, seq: Seq) {
         let slot = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq));
         if let Some(failures) = slot.and_then(|slot| slot.failures.as_mut()) {
@@ -146,7 +146,7 @@ impl Board {
         }
     }
 
-    /// The instances whose answer counts: reachable, in step, near, and not known to fail every write there.
+    /// The instances whose answer counts: reachable, in step, near, and not known to fail every write in the lane.
     fn peers(&self, id: LaneId, slot: &Slot, failures: &Failures) -> Vec<InstanceId> {
         let lane = known(self.lanes.get(&id));
         let seq = slot.entry.seq;
@@ -162,8 +162,8 @@ impl Board {
         self.instances().filter(counts).collect()
     }
 
-    /// Rejects the entry if every instance that can be asked has failed it by its own fault: first compared, where
-    /// instances may differ in what it did. Never what may have been acknowledged.
+    /// Rejects the entry if every instance that can be asked has failed it by the entry's own fault. If instances may differ in
+    /// what the entry did, they are compared first. An entry that may have been acknowledged is never rejected.
     fn agreed(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
         let slot = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq)));
         let failures = known(slot.failures.as_ref());
@@ -177,12 +177,13 @@ impl Board {
         }
         let took_part: Vec<_> = peers.into_iter().filter(|peer| failures.by[peer.0].own > 0).collect();
         let undone = id == LaneId::Catalog && slot.entry.profile.kind != Kind::UpdateCollection;
-        // No instance is asked any more.
+        // From now on no instance is asked.
         if let Some(slot) = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq)) {
             slot.examined = true;
         }
         if undone {
-            // What it may have left is undone where it is expected to be refused (rule R4): on this instance too.
+            // Anything that the entry may have left behind is undone where it is expected to be rejected (rule R4), on
+            // this instance too.
             self.reject_by_agreement(id, instance, (seq, None), Vec::new(), effects);
             return true;
         }
@@ -191,8 +192,8 @@ impl Board {
         true
     }
 
-    /// Rejects the entry. Instances that differ become diverged, and so do, if those that agree may have executed it,
-    /// those that were not asked: they would skip it.
+    /// Rejects the entry. Instances that differ become diverged. If those that agree may have executed it, the
+    /// instances that were not asked become diverged too, since they would skip it.
     pub(super) fn touched_compared(&mut self, id: LaneId, seq: Seq, comparison: Touched, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
         if self.held.get(&id) != Some(&Held::Comparing(seq)) {
@@ -219,7 +220,7 @@ impl Board {
             let mut others = (0..lane.replicas.len()).map(InstanceId);
             standing.extend(others.find(|other| !differ.contains(other) && stands(other)));
         }
-        // It is no instance's head any more: the entry is tried again.
+        // The entry is no longer any instance's head: it is tried again.
         let Some(reference) = standing.first().copied() else { return };
         let mut apart = differ;
         if traces == Traces::Possible {
@@ -248,8 +249,8 @@ impl Board {
     }
 }
 
-/// How often the instance has been asked in a way that counts. One that repeatedly leaves the entry without an answer
-/// is not waited for (rule R10).
+/// How often the instance has been asked in a way that counts. An instance that repeatedly leaves the entry without an
+/// answer is not waited for (rule R10).
 fn asked(slot: &Slot, failures: &Failures, instance: InstanceId) -> u32 {
     if slot.unanswered[instance.0] >= MAX_RETRIES { u32::MAX } else { failures.by[instance.0].own }
 }

@@ -1,7 +1,7 @@
-//! What the board does instead, where a rule is broken on purpose (`crate::proof`): nothing of it is reached otherwise.
+//! The behavior of the board where a rule is broken on purpose (`crate::proof`). Nothing here is reached otherwise.
 //!
-//! Each is as small as its rule allows and leaves the board's own state in order: what goes wrong, goes wrong on the
-//! instances. Only lanes of records: an instance without a catalog entry would stand still, and prove less.
+//! Each breach is as small as its rule allows and leaves the board's own state in order, so that only the instances go
+//! wrong. Breaches affect only record lanes: an instance without a catalog entry would stand still, and prove less.
 
 use super::{Board, Effect, Purpose, Reach, Record};
 use crate::ids::{InstanceId, LaneId, Seq};
@@ -13,7 +13,7 @@ use crate::proof::{Rule, broken, panics_at};
 const RANGE: usize = 32;
 
 impl Board {
-    /// G9: counts another failure of this entry there; whether it is given up there now.
+    /// G9: counts another failure of this entry on the instance. Returns whether the entry is now given up there.
     pub(super) fn dropped(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
         let Some(lane) = self.lanes.get_mut(&id).filter(|_| id != LaneId::Catalog) else { return false };
         let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.entry.verdict == Some(Verdict::Applied)) else {
@@ -27,7 +27,7 @@ impl Board {
         enough
     }
 
-    /// G9: an instance that is not there has failed once more, with all that it lacks.
+    /// G9: counts another failure of everything that an absent instance lacks.
     pub(super) fn drop_what_the_absent_lacks(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         let lane = self.lanes.get_mut(&id).filter(|_| id != LaneId::Catalog);
         let absent = self.reach[instance.0] == Reach::Away;
@@ -36,7 +36,7 @@ impl Board {
         }
     }
 
-    /// R2: whether what was sent there without an answer can be forgotten, since the entry goes on elsewhere; then it is.
+    /// R2: forgets what was sent to the instance and not answered, if the entry goes on elsewhere. Returns whether it did.
     pub(super) fn forgotten(
         &mut self,
         id: LaneId,
@@ -57,7 +57,8 @@ impl Board {
         elsewhere
     }
 
-    /// R12: whether an entry that the instance fails, and another one has applied, is passed by as if it had been rejected.
+    /// R12: passes by an entry that the instance fails and another one has applied, as if it had been rejected. Returns
+    /// whether it did.
     pub(super) fn rejected_all_the_same(
         &mut self,
         id: LaneId,
@@ -73,14 +74,14 @@ impl Board {
         applied
     }
 
-    /// Marks what was not executed there.
+    /// Marks entries as passed that were not executed on the instance.
     fn pass_by(&mut self, id: LaneId, instance: InstanceId, through: Seq, effects: &mut Vec<Effect>) {
         let record = Record { through: Some(through), ..Record::default() };
         self.begin_record(id, instance, record, Pending::default(), effects);
     }
 }
 
-/// Counts another failure of all that the instance lacks: the end of what has failed often enough.
+/// Counts another failure of everything that the instance lacks. Returns the last entry that has failed often enough.
 fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
     let progress = lane.progress(instance);
     let waits = matches!(progress.in_flight, InFlight::None | InFlight::InDoubt | InFlight::Paused);
@@ -98,18 +99,18 @@ fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
     through
 }
 
-/// R14: whether a lane that has stood still goes on while the new copy takes its place.
+/// R14: returns whether a lane that stands still goes on while the new copy takes its place.
 pub(super) fn lets_lanes_go_on() -> bool {
     broken(Rule::HeldLane)
 }
 
-/// R13: whether a suspect of this lane is sent to an instance that it is not bound to.
+/// R13: returns whether a suspect of this lane is sent to an instance that it is not bound to.
 pub(super) fn sends_suspects_on(id: LaneId) -> bool {
     broken(Rule::SuspectBound) && id != LaneId::Catalog
 }
 
-/// R1, R2: the instance is set back to some entries before the one in doubt. Only applied ones: with one that was
-/// rejected elsewhere the replica would become diverged, which proves less.
+/// R1, R2: sets the instance back by some entries before the one in doubt. Only by applied ones: an entry that was
+/// rejected elsewhere would make the replica diverged, which proves less.
 pub(super) fn go_back(lane: &mut Lane, instance: InstanceId, first: Seq) {
     let before = lane.slots.iter().rev().filter(|slot| slot.entry.seq < first);
     let applied = before.take_while(|slot| slot.entry.verdict == Some(Verdict::Applied));
@@ -120,8 +121,8 @@ pub(super) fn go_back(lane: &mut Lane, instance: InstanceId, first: Seq) {
     progress.scan_from = progress.scan_from.min(back);
 }
 
-/// R6, and what a delete was decided on: the run as it is sent, and where it ends. A lone entry takes its neighbour
-/// with it, to go behind it.
+/// R6, and what a delete was decided on: returns the run in the order in which it is sent. A lone entry takes its
+/// neighbor along and goes behind it.
 pub(super) fn out_of_order(lane: &Lane, run: Vec<Seq>, purpose: Purpose, before: Seq) -> Vec<Seq> {
     let Some(head) = run.first().and_then(|seq| lane.slot(*seq)).filter(|_| purpose == Purpose::Replicate) else {
         return run;
@@ -141,7 +142,7 @@ pub(super) fn out_of_order(lane: &Lane, run: Vec<Seq>, purpose: Purpose, before:
     }
 }
 
-/// Panics where the request has an entry that the proof has marked by its size.
+/// Panics if the request contains an entry that the proof has marked by its size.
 pub(super) fn panic_at_marked(lane: &mut Lane, first: Seq, last: Seq) {
     let marked = lane.between_mut(first.prior(), last).any(|slot| panics_at(slot.entry.profile.bytes));
     assert!(!marked, "the outcome of an entry that is marked for a panic");

@@ -1,8 +1,8 @@
-//! What must be true of the board after each step, however the instances behave: checked in debug builds and in tests, never in
-//! a release.
+//! Invariants of the board after each step, however the instances behave. Checked in debug builds and in tests, never
+//! in a release.
 //!
-//! Only what the board itself can know. What has to be compared with the journal and the instances is the simulation's
-//! (`tests/simulation/invariants.rs`).
+//! Only what the board itself can know. The simulation checks what has to be compared with the journal and the
+//! instances (`tests/simulation/invariants.rs`).
 
 use super::abandon::is_quiescent;
 use super::{Action, Board, Effect, Persist, Purpose};
@@ -13,10 +13,10 @@ use crate::order::merging::mergeable;
 use crate::order::placement::Duty;
 use crate::proof;
 
-/// The rule and what is wrong.
+/// The rule, and what is wrong.
 type Broken = (&'static str, String);
 
-/// With more lanes, or collections, what is counted is not counted again at each step.
+/// With more lanes or collections than this, the counts are not verified at each step.
 const FEW_LANES: usize = 64;
 
 fn holds(rule: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {
@@ -26,7 +26,7 @@ fn holds(rule: &'static str, holds: bool, what: impl FnOnce() -> String) -> Resu
 impl Board {
     /// Panics if this step has broken a rule.
     pub(super) fn check(&self, effects: &[Effect]) {
-        // A rule that is broken on purpose is found by what it leads to.
+        // A rule that is broken on purpose must be found by its consequences.
         if proof::any_broken() {
             return;
         }
@@ -119,7 +119,7 @@ impl Board {
         }
     }
 
-    /// Nothing goes to a stopped instance, and nothing first to a drained one while another stands ready.
+    /// Checks that nothing goes to a stopped instance, and no open entry to a drained one while another instance is ready.
     fn check_duty(&self, id: LaneId, instance: InstanceId, seqs: &[Seq], purpose: Purpose) -> Result<(), Broken> {
         let duty = self.duty(instance);
         holds("placement", duty != Duty::Stopped, || "the instance is stopped".to_owned())?;
@@ -137,7 +137,7 @@ impl Board {
         holds("placement", other.is_none(), || format!("{instance:?} is drained, and {other:?} stands ready"))
     }
 
-    /// An answer says what the entry's verdict is, and is given once.
+    /// Checks that an answer matches the entry's verdict and is given once.
     fn check_answer(&self, lane: LaneId, seq: Seq, verdict: Verdict) -> Result<(), Broken> {
         let Some(slot) = self.lanes.get(&lane).and_then(|lane| lane.slot(seq)) else { return Ok(()) };
         let same = slot.entry.verdict == Some(verdict) && slot.answer_given;
@@ -145,7 +145,7 @@ impl Board {
     }
 }
 
-/// G9, R1: it goes where the lane is followed, as the one request there, from the first entry after what is durable.
+/// G9, R1: a request goes only to a replica in step, as its one request, starting at the first entry after what is durable.
 fn r1_first_after_the_mark(lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> Result<(), Broken> {
     let progress = lane.progress(instance);
     holds("G9", progress.state == LaneState::InStep, || "the instance is diverged".to_owned())?;
@@ -160,7 +160,7 @@ fn r1_first_after_the_mark(lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> R
     holds("R1", whole == seqs, || format!("the next entries there are {whole:?}"))
 }
 
-/// R9: only neighbours of one kind and encoding share a request, within the limits.
+/// R9: only neighbors of one kind and encoding share a request, within the limits.
 fn r9_mergeable(lane: &Lane, seqs: &[Seq], limits: super::MergeLimits) -> Result<(), Broken> {
     let profiles: Vec<_> = seqs.iter().filter_map(|seq| lane.slot(*seq)).map(|slot| slot.entry.profile).collect();
     let Some((head, others)) = profiles.split_first().filter(|(_, others)| !others.is_empty()) else { return Ok(()) };
@@ -170,7 +170,7 @@ fn r9_mergeable(lane: &Lane, seqs: &[Seq], limits: super::MergeLimits) -> Result
     holds("R9", fits && others.iter().all(|other| mergeable(head, other)), || "they must not be merged".to_owned())
 }
 
-/// R3, R4: what is executed has no verdict and is under way nowhere else; what is replicated is applied.
+/// R3, R4: an entry sent to be executed has no verdict and is under way nowhere else; a replicated entry is applied.
 fn purpose_fits(lane: &Lane, instance: InstanceId, seqs: &[Seq], purpose: Purpose) -> Result<(), Broken> {
     let all = |verdict: Option<Verdict>| {
         seqs.iter().all(|seq| lane.slot(*seq).is_some_and(|slot| slot.entry.verdict == verdict))
@@ -183,7 +183,7 @@ fn purpose_fits(lane: &Lane, instance: InstanceId, seqs: &[Seq], purpose: Purpos
     holds("R3", fits, || "its entries are not such".to_owned())
 }
 
-/// R3: an entry without a verdict is under way on one instance.
+/// R3: an entry without a verdict is under way on only one instance.
 fn r3_one_instance_at_a_time(lane: &Lane) -> Result<(), Broken> {
     let span = |progress: &ReplicaProgress| match progress.in_flight {
         InFlight::Sent { first, last } => Some((first, last)),

@@ -1,6 +1,7 @@
-//! The names that unsettled catalog entries may give to collections: what a deletion behind them would delete as well.
+//! The names that unsettled catalog entries may give to collections. A deletion behind these entries would delete such
+//! collections as well.
 //!
-//! Decides nothing about the deletion: what is protected is the proxy's to say.
+//! Decides nothing about the deletion: the proxy decides what is protected.
 
 use std::collections::BTreeMap;
 
@@ -9,14 +10,14 @@ use super::input::Intent;
 use crate::ids::{CollectionId, Scope, Seq};
 use crate::order::catalog::{Catalog, Deletion};
 
-/// What one entry may bring.
+/// The names that one entry may bring.
 #[derive(Clone, Debug)]
 enum Coming {
     Collections(Vec<(Scope, String)>),
     NewName(CollectionId, String),
 }
 
-/// What each entry without a verdict may bring.
+/// The names that each entry without a verdict may bring.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ComingNames(BTreeMap<Seq, Coming>);
 
@@ -25,13 +26,13 @@ impl ComingNames {
         let coming = match intent {
             Intent::Brings(named) => Coming::Collections(named.clone()),
             Intent::Renames(Some(collection), Some(name)) => Coming::NewName(*collection, name.clone()),
-            // A change that cannot be read is refused before the journal.
+            // A change that cannot be read is refused before it is journaled.
             Intent::Plain | Intent::Changes(_) | Intent::Renames(..) | Intent::Deletes(_) => return,
         };
         self.0.insert(seq, coming);
     }
 
-    /// The entry has its verdict: what it brought is in the catalog.
+    /// Forgets an entry that has its verdict: what it brought is in the catalog.
     pub(super) fn settled(&mut self, seq: Seq) {
         self.0.remove(&seq);
     }
@@ -46,15 +47,15 @@ impl ComingNames {
             Deletion::Database { scope: of } => of == *scope,
             Deletion::Everything => true,
         };
-        // A collection that is gone gets no name any more.
+        // A collection that is gone gets no new name.
         let there = named.filter_map(|(scope, name)| Some((scope?, name)));
         there.filter(is_hit).map(|(_, name)| name.clone()).collect()
     }
 }
 
 impl Board {
-    /// The names of the collections that the deletion would delete, if it were the next entry of the catalog lane: of those
-    /// that are there, and of those that entries before it may bring.
+    /// The names of the collections that the deletion would delete if it were the next entry of the catalog lane: of
+    /// existing ones, and of those that entries before it may bring.
     pub fn names_under(&self, deletion: &Deletion) -> Vec<String> {
         let held = self.catalog.hit_by(deletion);
         let mut names: Vec<String> =
@@ -63,7 +64,7 @@ impl Board {
         names
     }
 
-    /// The names that the collection has, or may have once the entries before the next one are settled.
+    /// The names that the collection has, or may have once all current entries are settled.
     pub fn names_of(&self, collection: CollectionId) -> Vec<String> {
         let coming = self.coming_names.0.values().filter_map(|coming| match coming {
             Coming::NewName(id, name) if *id == collection => Some(name.clone()),

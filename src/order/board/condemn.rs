@@ -1,6 +1,6 @@
-//! A copy that is known to be wrong, whatever it shows when it is compared (rule R17).
+//! Copies that are known to be wrong, whatever a comparison shows (rule R17).
 //!
-//! It decides whether the copy may go; what shows that it is wrong is found by the shell, or said by an operator.
+//! Decides whether the copy may go. The shell or an operator supplies the evidence.
 
 use super::{Board, DivergenceCause, Effect, Evidence, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId};
@@ -8,8 +8,8 @@ use crate::order::catalog_change::Origin;
 use crate::order::lane::LaneState;
 
 impl Board {
-    /// The copy is neither sent to, nor served, nor compared from now on; it is made whole from another one (rule R14). The last
-    /// copy that can be reached stays, whatever is wrong with it: nothing else could serve, or make it whole.
+    /// Condemns the copy. From now on it is neither sent to, nor served, nor compared, and it is healed from another copy (rule
+    /// R14). The last copy that can be reached stays, whatever is wrong with it: nothing else could serve, or heal it.
     pub(super) fn condemn(
         &mut self,
         collection: CollectionId,
@@ -20,7 +20,7 @@ impl Board {
         if self.catalog.mapping(collection, instance).is_none() || !self.another_holds(collection, instance) {
             return;
         }
-        // Nobody knows which copy is right: that its index fails does not say that it is this one.
+        // It is not known which copy has the right content. A failing index does not show that this one has the wrong content.
         let adopted = self.catalog.get(collection).is_some_and(|known| known.origin == Origin::Adopted);
         let differs = self.state_of(collection, instance) == LaneState::Diverged;
         if evidence == Evidence::FailsQueries && adopted && differs {

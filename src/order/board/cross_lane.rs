@@ -1,4 +1,4 @@
-//! What crosses lanes: a record write waits for its collection's mapping and for deletions before it; a deletion waits
+//! Rules across lanes: a record write waits for its collection's mapping and for deletions before it; a deletion waits
 //! for the requests in flight in the lanes that it closes when it is applied (rule R7).
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use crate::order::entry::Verdict;
 use crate::order::lane::{InFlight, Lane, LateWriteCheck};
 
 impl Board {
-    /// Whether the entry at the head may be sent to the instance, as far as other lanes are concerned.
+    /// Returns whether the entry at the head may be sent to the instance, as far as other lanes are concerned.
     pub(super) fn clear_to_send(&self, id: LaneId, seq: Seq, verdict: Option<Verdict>, instance: InstanceId) -> bool {
         match id {
             LaneId::Records(collection) => {
@@ -22,12 +22,13 @@ impl Board {
         }
     }
 
-    /// Whether an earlier, unsettled deletion could delete the collection: its verdict decides what the entry is.
+    /// Returns whether an earlier, unsettled deletion could delete the collection. Its verdict decides what becomes of
+    /// the entry.
     fn awaits_deletion(&self, collection: CollectionId, seq: Seq) -> bool {
         self.first_deletion(collection) < seq
     }
 
-    /// The first unsettled deletion that could delete the collection; beyond all entries if there is none.
+    /// The first unsettled deletion that could delete the collection; [`Seq::MAX`] if there is none.
     pub(super) fn first_deletion(&self, collection: CollectionId) -> Seq {
         let hits = |(deleted_at, deletion): (&Seq, &Deletion)| {
             // An unsettled rename before a deletion by name may change what that name means.
@@ -38,7 +39,7 @@ impl Board {
         self.deletions.iter().find_map(hits).unwrap_or(Seq::MAX)
     }
 
-    /// Where a run in this lane must end.
+    /// The position at which a run in this lane must end.
     pub(super) fn run_bound(&self, id: LaneId) -> Seq {
         match id {
             LaneId::Catalog => Seq::MAX,
@@ -46,7 +47,7 @@ impl Board {
         }
     }
 
-    /// Whether requests are under way or in doubt on the instance in lanes that this catalog entry deletes.
+    /// Returns whether requests are under way or in doubt on the instance in lanes that this catalog entry deletes.
     fn flights_under(&self, seq: Seq, instance: InstanceId) -> bool {
         let flying = |lane: &Lane| {
             let progress = lane.progress(instance);
@@ -64,20 +65,21 @@ impl Board {
         closed.is_some_and(|lanes| lanes.iter().filter_map(|id| self.lanes.get(id)).any(flying))
     }
 
-    /// Whether a deletion without a verdict may have been executed on the instance, and have taken the lane's collection.
+    /// Returns whether a deletion without a verdict may have been executed on the instance and have deleted the lane's
+    /// collection.
     pub(super) fn may_be_deleted(&self, id: LaneId, instance: InstanceId) -> bool {
-        // A deletion takes collections, never the catalog.
+        // A deletion deletes collections, never the catalog.
         let LaneId::Records(collection) = id else { return false };
         let sent = self.lanes.get(&LaneId::Catalog).map_or(Seq::ZERO, |catalog| catalog.progress(instance).doubt);
         self.first_deletion(collection) <= sent
     }
 
-    /// A catalog entry has its verdict: what waited for it may go on.
+    /// Handles the verdict of a catalog entry: what waited for it may go on.
     pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
         self.note_failed_change(seq, verdict);
         self.coming_names.settled(seq);
         if self.renames.remove(&seq) && !self.deletions.is_empty() {
-            // What waited because a name might change may go on, even if it did not change.
+            // Entries that waited because a name might change may go on, even if it did not change.
             self.dirty.extend(self.lanes.restless());
         }
         // The entry deletes nothing.
@@ -97,7 +99,7 @@ impl Board {
         self.dirty.extend(self.lanes.restless());
     }
 
-    /// The lane's collection was deleted by the entry at `seq`.
+    /// Closes the lane, because the entry at `seq` deleted its collection.
     pub(super) fn close(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
         // A collection that has no entries has no lane.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -108,7 +110,7 @@ impl Board {
             }
         }
         self.held.remove(&id);
-        // Nothing is sent in the lane any more, so no class of writes has to be refused.
+        // Nothing more is sent in the lane, so no class of writes has to be refused.
         self.quarantined.remove(&id);
         self.void_open_entries(id, effects);
     }
@@ -134,9 +136,9 @@ impl Board {
         self.dirty.insert(LaneId::Catalog);
     }
 
-    /// Entries without a verdict in a lane whose collection is gone: "no such collection", durably.
+    /// Settles the open entries of a lane whose collection is gone as "no such collection", durably.
     ///
-    /// A verdict that is on its way into the journal stands: the journal never holds two (rule R3).
+    /// A verdict that is becoming durable stands: the journal never holds two (rule R3).
     pub(super) fn void_open_entries(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         let lane = known(self.lanes.get(&id));
         let on_their_way: BTreeSet<Seq> =
@@ -146,7 +148,7 @@ impl Board {
         self.void(id, seqs, effects);
     }
 
-    /// These open entries are answered "no such collection" once that is durable.
+    /// Answers these open entries with "no such collection" once that is durable.
     pub(super) fn void(&mut self, id: LaneId, seqs: Vec<Seq>, effects: &mut Vec<Effect>) {
         let lane = known(self.lanes.get_mut(&id));
         for seq in &seqs {
@@ -159,7 +161,7 @@ impl Board {
         }
     }
 
-    /// Forgets lanes of deleted collections with nothing left to wait for.
+    /// Forgets the lane of a deleted collection once nothing is left to wait for.
     pub(super) fn forget_finished(&mut self, id: LaneId) {
         let LaneId::Records(collection) = id else { return };
         if self.catalog.get(collection).is_some() {

@@ -1,9 +1,9 @@
-//! When a new copy may take the place of a diverged or a quarantined one, or one that was repaired may serve again (rule R14).
+//! When a new copy may take the place of a diverged or quarantined one, and when a repaired one may serve again (rule R14).
 //!
-//! Decides which replicas can be made whole, from which instance, and at which position of the lane the copy is
-//! admitted. At that position nothing is in flight to the source, and nothing is sent until the copy is in its place.
-//! The shell does the copying itself, before and at that position. What holds only for a copy that is repaired where it is, is in
-//! [`super::repair`].
+//! Decides which replicas can be healed, from which instance, and at which position of the lane the copy is admitted.
+//! At that position nothing is in flight to the source, and nothing is sent until the copy is in its place. The shell
+//! does the copying itself, before and at that position. Rules that apply only to a copy that is repaired where it is
+//! are in [`super::repair`].
 
 use super::rebuild::{CutoverOutcome, Rebuild};
 use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, breach, known};
@@ -12,27 +12,28 @@ use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::lane::{InFlight, Lane, LaneState, LateWriteCheck, Pending};
 
-/// How far a cutover is, for the task that asked for it.
+/// The state of a cutover, for the task that asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CutoverState {
-    /// What is in flight to the source has not ended.
+    /// Requests to the source are still in flight.
     Draining,
     /// Until [`Input::CutoverEnded`](super::Input::CutoverEnded), nothing moves the source, and nothing changes the
-    /// names on either instance. `touched` is what entered the lane since
-    /// [`Input::CopyBegun`](super::Input::CopyBegun); `None`: too much, the copy must be compared again.
+    /// names on either instance. `touched` holds the entries that entered the lane since
+    /// [`Input::CopyBegun`](super::Input::CopyBegun). It is `None` if there were too many, or if the comparison is
+    /// void: the copy must be compared again.
     Ready { touched: Option<Vec<Seq>> },
-    /// It has become impossible.
+    /// The cutover has become impossible.
     GivenUp,
 }
 
-/// What has entered a lane since the comparison of its copy began.
+/// The entries that have entered a lane since the comparison of its copy began.
 #[derive(Clone, Debug)]
 pub(in crate::order) struct CopyLog {
     pub(super) rebuild: Rebuild,
     pub(super) touched: Option<Vec<Seq>>,
 }
 
-/// A longer log costs more than comparing again.
+/// Beyond this length, comparing again is cheaper.
 const LONGEST_LOG: usize = 20_000;
 
 impl CopyLog {
@@ -55,23 +56,23 @@ pub(in crate::order) struct Cutover {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// What is in flight to the source has not ended.
+    /// Requests to the source are still in flight.
     Draining,
     /// The task that asked for it may put the copy in its place, at this position.
     Running(Seq),
-    /// The admission is becoming durable: until then the old mapping counts.
+    /// The admission is becoming durable. Until then the old mapping counts.
     Admitting,
 }
 
 impl Board {
-    /// The replicas that can be made whole now, each with its source.
+    /// The replicas that can be healed now, each with its source.
     pub fn rebuilds(&self) -> Vec<Rebuild> {
         let mut found: Vec<_> = self.lanes.out_of_step().flat_map(|(id, lane)| self.rebuilds_in(id, lane)).collect();
         found.sort();
         found
     }
 
-    /// Whether this is one of [`Board::rebuilds`].
+    /// Returns whether this is one of [`Board::rebuilds`].
     pub fn can_rebuild(&self, rebuild: Rebuild) -> bool {
         let id = LaneId::Records(rebuild.collection);
         self.lanes.get(&id).is_some_and(|lane| self.rebuilds_in(id, lane).contains(&rebuild))
@@ -93,7 +94,7 @@ impl Board {
         self.instances().map(rebuild).filter(|rebuild| self.can_be_rebuilt(lane, *rebuild)).collect()
     }
 
-    /// Whether the target is out of step and not away, and nothing that was sent to it before can still be executed.
+    /// Returns whether the target is out of step and not away, and nothing that was sent to it before can still be executed.
     pub(super) fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let progress = lane.progress(rebuild.target);
         self.may_be_rebuilt(lane, rebuild)
@@ -102,8 +103,7 @@ impl Board {
             && self.knows_collection(rebuild.collection, rebuild.target)
     }
 
-    /// Like [`Board::can_be_rebuilt`], but without what ends by itself, such as a change of the catalog that is under
-    /// way.
+    /// Like [`Board::can_be_rebuilt`], but ignores conditions that end by themselves, such as a catalog change under way.
     fn may_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let Rebuild { collection, target, wait, .. } = rebuild;
         let progress = lane.progress(target);
@@ -114,7 +114,7 @@ impl Board {
             && self.first_deletion(collection) == Seq::MAX
     }
 
-    /// Whether the instance has every change of the collection itself, and none is under way or in doubt there.
+    /// Returns whether the instance has every change of the collection itself, and none is under way or in doubt there.
     pub(super) fn knows_collection(&self, collection: CollectionId, instance: InstanceId) -> bool {
         let (Some(catalog), Some(known)) = (self.lanes.get(&LaneId::Catalog), self.catalog.get(collection)) else {
             return false;
@@ -126,7 +126,7 @@ impl Board {
             && catalog.covered(instance) >= known.touched
     }
 
-    /// The log begins with what the source has yet to execute, since reading the source now does not show it.
+    /// Starts the log with what the source has yet to execute, since reading the source now does not show it.
     pub(super) fn copy_begun(&mut self, rebuild: Rebuild) {
         let id = LaneId::Records(rebuild.collection);
         let Some(lane) = self.lanes.get(&id) else { return };
@@ -135,7 +135,7 @@ impl Board {
         self.copies.insert(id, CopyLog { rebuild, touched: Some(ahead.collect()) });
     }
 
-    /// How far the cutover is.
+    /// The state of the cutover.
     pub fn cutover_state(&self, rebuild: Rebuild) -> CutoverState {
         let id = LaneId::Records(rebuild.collection);
         match self.cutovers.get(&id).filter(|cutover| cutover.rebuild == rebuild).map(|cutover| cutover.stage) {
@@ -148,7 +148,7 @@ impl Board {
         }
     }
 
-    /// Whether the admission of a copy that is in its place is becoming durable.
+    /// Returns whether the admission of a copy that is in its place is becoming durable.
     pub fn admits(&self, rebuild: Rebuild) -> bool {
         let cutover = self.cutovers.get(&LaneId::Records(rebuild.collection));
         cutover.is_some_and(|cutover| cutover.rebuild == rebuild && cutover.stage == Stage::Admitting)
@@ -161,12 +161,12 @@ impl Board {
         }
     }
 
-    /// Whether the cutover is possible now.
+    /// Returns whether the cutover is possible now.
     fn cutover_stands(&self, rebuild: Rebuild) -> bool {
         self.lane_of(rebuild).is_some_and(|lane| self.can_be_rebuilt(lane, rebuild))
     }
 
-    /// Whether the cutover is possible, now or when what is under way has ended.
+    /// Returns whether the cutover is possible, now or once what is under way has ended.
     fn stands_or_may(&self, rebuild: Rebuild) -> bool {
         self.lane_of(rebuild).is_some_and(|lane| self.may_be_rebuilt(lane, rebuild))
     }
@@ -178,8 +178,8 @@ impl Board {
         (self.reach[source.0] != Reach::Away && lane.progress(source).state == LaneState::InStep).then_some(lane)
     }
 
-    /// Whether nothing new is sent to this instance in this lane: the source must not move, and the names on source and
-    /// target must not change.
+    /// Returns whether nothing new is sent to this instance in this lane: the source must not move, and the names on
+    /// source and target must not change.
     pub(super) fn held_for_cutover(&self, id: LaneId, instance: InstanceId) -> bool {
         match id {
             LaneId::Records(_) => {
@@ -229,7 +229,7 @@ impl Board {
     }
 
     /// Lets the lane go on. A copy that is in its place is admitted at the position at which the lane was held. If the
-    /// target has come into doubt since, the old mapping stays, and everything begins again.
+    /// target has come into doubt since, the old mapping stays, and the rebuild starts over.
     pub(super) fn cutover_ended(&mut self, rebuild: Rebuild, outcome: CutoverOutcome, effects: &mut Vec<Effect>) {
         let id = LaneId::Records(rebuild.collection);
         let repaired = self.is_compared_repair(rebuild);
@@ -259,7 +259,8 @@ impl Board {
         }
     }
 
-    /// Makes durable, in one commit, that the copy is in step where the source stands, and what that changes in the catalog.
+    /// Makes durable, in one commit, that the copy is in step at the source's position, with the resulting changes of
+    /// the catalog.
     fn admit(&mut self, rebuild: Rebuild, at: Seq, changes: Vec<CatalogChange>, effects: &mut Vec<Effect>) {
         let (id, target) = (LaneId::Records(rebuild.collection), rebuild.target);
         // The copy also skips what was skipped meanwhile; the lane may have forgotten that already.
@@ -274,8 +275,8 @@ impl Board {
         self.begin_record(id, target, record, pending, effects);
     }
 
-    /// Waits until a renaming can no longer be executed on the target: until the target has been there for a settle
-    /// time.
+    /// Waits until a rename can no longer be executed on the target, that is, until the target has been reachable for a
+    /// settle time.
     fn rest_target(&mut self, id: LaneId, target: InstanceId, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(target);
@@ -286,7 +287,7 @@ impl Board {
         }
     }
 
-    /// A record of the target is durable. If an admission was under way, it is that record.
+    /// Releases the cutover if the record of the target that is now durable was its admission.
     pub(super) fn admission_recorded(&mut self, id: LaneId, instance: InstanceId) {
         let admitting = |cutover: &Cutover| cutover.stage == Stage::Admitting && cutover.rebuild.target == instance;
         if self.cutovers.get(&id).is_some_and(admitting) {

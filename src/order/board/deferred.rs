@@ -1,7 +1,7 @@
-//! How long an open entry waits that stands on drained instances only, while another one is about to stand there.
+//! How long an open entry that only drained instances could take waits for another instance that is about to reach it.
 //!
-//! It decides when such a wait is over: then a drained instance takes the entry. Who is waited for is decided in
-//! `placed.rs`; that time has passed is said by the shell.
+//! Decides when such a wait is over. A drained instance then takes the entry. `placed.rs` decides which instance is
+//! waited for, and the shell reports that time has passed.
 
 use super::Board;
 use crate::ids::{LaneId, Seq};
@@ -10,7 +10,7 @@ use crate::ids::{LaneId, Seq};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deferred {
     seq: Seq,
-    /// How far the instance that it waits for had come.
+    /// The position that the instance it waits for had reached.
     passed: Seq,
     wait: Wait,
 }
@@ -18,14 +18,14 @@ pub(super) struct Deferred {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wait {
     Begun,
-    /// It had begun when time was said to have passed.
+    /// It had already begun at the last report that time has passed.
     Noted,
     Over,
 }
 
 impl Board {
-    /// Whether the entry waits for another instance, which has passed everything up to there. Where one wait was in vain,
-    /// the lane begins the next only when that instance has moved: otherwise each write behind one that hangs would wait.
+    /// Returns whether the entry waits for another instance, which has passed everything up to `passed`. After a wait in vain,
+    /// the lane begins the next one only once that instance has moved. Otherwise each write behind one that hangs would wait.
     pub(super) fn defers(&mut self, id: LaneId, seq: Seq, passed: Option<Seq>) -> bool {
         let Some(passed) = passed else {
             self.deferred.remove(&id);
@@ -41,7 +41,7 @@ impl Board {
         }
     }
 
-    /// What waited already when this was said last waits no more.
+    /// Ends the waits that had already begun at the previous report.
     pub(super) fn deferred_long_enough(&mut self) {
         let lanes = &self.lanes;
         self.deferred.retain(|id, _| lanes.get(id).is_some_and(|lane| !lane.slots.is_empty()));

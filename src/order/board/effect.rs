@@ -1,5 +1,5 @@
-//! What the board wants done, by who does it: answers go to clients at once, facts go to the journal in the effects'
-//! order, actions are performed one by one, each in its own time.
+//! The board's effects, by who carries them out: answers go to clients at once, facts go to the journal in the order of
+//! the effects, actions are performed one by one, each in its own time.
 //!
 //! Plain data. The order of the effects of one step is part of their meaning.
 
@@ -9,30 +9,30 @@ use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{AckState, Verdict};
 use crate::order::precedence::Precedence;
 
-/// Something to be done.
+/// One thing that the board wants done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Answer the client, if one waits.
     Answer(ClientAnswer),
     /// Make this durable, in the order of the effects.
     Persist(Persist),
-    /// Do this. Actions of different replicas need no order.
+    /// Perform this. Actions on different replicas need no order.
     Perform(Action),
 }
 
-/// How an entry ended, for its client.
+/// The outcome of an entry, for its client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAnswer {
     pub lane: LaneId,
     pub seq: Seq,
-    /// Whose answer it is; `None` for "no such collection", the edge's own.
+    /// The instance that gave the answer; `None` for the edge's own: "no such collection", or that the write is withdrawn.
     pub from: Option<InstanceId>,
     pub verdict: Verdict,
-    /// What an earlier edge may have answered to the client.
+    /// The answer that an earlier edge may have given to the client.
     pub ack_state: AckState,
 }
 
-/// Something to be made durable, in one commit.
+/// Something to make durable in one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Persist {
     /// One replica's outcome; report [`Input::Recorded`](super::Input::Recorded).
@@ -41,9 +41,9 @@ pub enum Persist {
     Divergence { replicas: Vec<(LaneId, InstanceId)>, cause: DivergenceCause },
     /// The void verdicts of these entries; report [`Input::VoidsRecorded`](super::Input::VoidsRecorded).
     Voids { lane: LaneId, seqs: Vec<Seq> },
-    /// The open entry is bound to this instance, or to none any more (rule R13). No report.
+    /// The open entry is bound to this instance, or no longer to any (rule R13). No report.
     Suspected { seq: Seq, on: Option<InstanceId> },
-    /// The quarantined entry was dealt with. No report.
+    /// An operator has dealt with the quarantined entry. No report.
     Lifted { seq: Seq },
     /// This entry, which was never executed anywhere, is abandoned (rule R15); report
     /// [`Input::WithdrawalRecorded`](super::Input::WithdrawalRecorded).
@@ -55,39 +55,39 @@ pub enum Persist {
 pub enum Urgency {
     /// A client, or the lane's next entry, waits for it.
     Now,
-    /// Nothing waits for it: it may go along with the next append. A crash before that sends its entries again, as any crash
-    /// before the record does.
+    /// Nothing waits for it, so it may become durable with the next append. After a crash before that, its entries are
+    /// sent again, as after any crash before the record.
     WithTheNext,
 }
 
-/// Why replicas are diverged, as far as operators should know.
+/// Why replicas are diverged, as far as operators need to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DivergenceCause {
     /// Their content is not known to be equal to the others'.
     Unverified,
     /// The journal had no capacity to keep what they lack (rule R11).
     LeftBehind,
-    /// They died of a write to it, and are not looked at before an operator says so (rule R13).
+    /// They died of a write to the collection, and are not read until an operator decides so (rule R13).
     Quarantined,
     /// They are known to be wrong (rule R17).
     Condemned(Evidence),
 }
 
-/// What shows that a copy is wrong.
+/// The evidence that a copy is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// It fails queries that another copy answers.
     FailsQueries,
-    /// Its content is not what the journal's entries make of it.
+    /// Its content is not what the journal's entries produce.
     ContradictsJournal,
     /// An operator has decided for another copy.
     OperatorsWord,
-    /// It was empty when the edge came, and another copy was not.
+    /// It was empty when the edge first saw it, and another copy was not.
     WasEmpty,
 }
 
 impl Evidence {
-    /// For operators.
+    /// The text that operators see.
     pub const fn as_str(self) -> &'static str {
         match self {
             Evidence::FailsQueries => "it fails queries that another copy answers: its index may be damaged",
@@ -98,10 +98,10 @@ impl Evidence {
     }
 }
 
-/// What one replica makes durable in one commit.
+/// Everything about one replica that becomes durable in one commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// Everything up to here is applied or skipped there.
+    /// Everything up to here is applied or skipped on the instance.
     pub through: Option<Seq>,
     pub verdicts: Vec<(Seq, Verdict)>,
     pub changes: Vec<CatalogChange>,
@@ -114,7 +114,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Whether it says how far the replica is and what became of entries, and nothing else.
+    /// Returns whether it contains only the replica's progress and verdicts.
     pub(super) fn is_progress(&self) -> bool {
         let Record { through: _, verdicts: _, changes, diverged, quarantined, condemned, admitted } = self;
         changes.is_empty()
@@ -125,7 +125,7 @@ impl Record {
     }
 }
 
-/// Something to be performed.
+/// Something to perform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Send these entries as one request; report [`Input::Attempted`](super::Input::Attempted). A crash here leaves
@@ -138,20 +138,22 @@ pub enum Action {
         repeat: Repeat,
         send_priority: SendPriority,
     },
-    /// Read the ids of a limited delete there and make them durable; report [`Input::IdsRead`](super::Input::IdsRead).
+    /// Read the ids of a limited delete on the instance and make them durable; report
+    /// [`Input::IdsRead`](super::Input::IdsRead).
     ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, send_priority: SendPriority },
     /// Wait; report [`Input::Quiesced`](super::Input::Quiesced) when the wait is over and the instance is reachable.
     AwaitQuiescence { lane: LaneId, instance: InstanceId, wait: WaitId, why: WaitReason },
     /// Wait for as long as a suspect waits for its instance (rule R13); report
-    /// [`Input::ReturnAwaited`](super::Input::ReturnAwaited), whether it has returned or not.
+    /// [`Input::ReturnAwaited`](super::Input::ReturnAwaited), whether or not it has returned.
     AwaitReturn { lane: LaneId, instance: InstanceId, wait: WaitId },
-    /// So many clients that wrote to the lane were just answered, and the lane is busy: wait for as long as it pays to have
-    /// their next writes in its next request (rule R19); report [`Input::WritersAwaited`](super::Input::WritersAwaited), unless
-    /// [`Board::expects_after`](super::Board::expects_after) says that it is over. `instance`: who executed what they wrote.
+    /// This many clients that wrote to a busy lane were just answered: wait for as long as it pays to have their next
+    /// writes in the lane's next request (rule R19); report [`Input::WritersAwaited`](super::Input::WritersAwaited),
+    /// unless [`Board::expects_after`](super::Board::expects_after) shows that the wait is over. `instance`: the one
+    /// that executed their writes.
     AwaitWriters { lane: LaneId, instance: InstanceId, after: Seq, writers: u32 },
-    /// What is replicated to the instance from this entry on is held, since the lane is busy and `leader` executes more of it:
-    /// wait for as long as that pays (rule R19); report [`Input::MoreAwaited`](super::Input::MoreAwaited), unless
-    /// [`Board::trails_since`](super::Board::trails_since) says that it is over.
+    /// Replication to the instance is held from this entry on, because the lane is busy and `leader` executes more of
+    /// it: wait for as long as that pays (rule R19); report [`Input::MoreAwaited`](super::Input::MoreAwaited), unless
+    /// [`Board::trails_since`](super::Board::trails_since) shows that the hold is over.
     AwaitMore { lane: LaneId, instance: InstanceId, leader: InstanceId, from: Seq },
     /// Check that the instance still holds what it should.
     Inspect { instance: InstanceId },
@@ -167,7 +169,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// The lane that it is about, if it is about one.
+    /// The lane that the action is about, if any.
     pub const fn lane(&self) -> Option<LaneId> {
         match self {
             Action::Send { lane, .. }
@@ -191,7 +193,7 @@ pub enum Purpose {
     Execute,
     /// Applied on another instance, replicated to this one.
     Replicate,
-    /// Refused by another instance, and expected to be refused here too (rule R4).
+    /// Rejected by another instance, or quarantined, and expected to be rejected here (rule R4).
     ExpectRefusal,
 }
 
@@ -205,10 +207,10 @@ pub enum Repeat {
     },
 }
 
-/// When a request is sent, among those of other lanes.
+/// When a request is sent, relative to those of other lanes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendPriority {
     pub precedence: Precedence,
-    /// Requests of the lane that failed in a row on this instance while it was reachable.
+    /// How many requests of the lane failed in a row on this instance while it was reachable.
     pub failures: u32,
 }

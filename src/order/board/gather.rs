@@ -1,8 +1,8 @@
-//! What a request waits for so that more entries share it (rule R19): an open one for the next writes of clients that have just
-//! been answered, a replicated one for what is applied next. Nothing is held that could not grow, nothing in a lane with one
-//! writer, and nothing that anybody needs.
+//! Waits that let more entries share a request (rule R19). An open entry waits for the next writes of clients that were
+//! just answered, a replicated one for what is applied next. Nothing is held that could not grow, nothing in a lane
+//! with one writer, and nothing that is needed at once.
 //!
-//! It decides what may be held and what ends that early. How long it pays is the shell's question; it also ends it.
+//! Decides what may be held, and what ends a hold early. The shell decides how long a hold pays, and ends it.
 
 use super::{Action, Board, Effect, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
@@ -12,8 +12,8 @@ use crate::order::merging::{MergeLimits, Room, mergeable};
 use crate::order::vouching::Vouching;
 
 impl Board {
-    /// So many clients of the lane are being answered, the last of them at `after`. In a busy lane they are expected to
-    /// write again at once.
+    /// Notes that this many clients of the lane are being answered, the last of them at `after`. In a busy lane they
+    /// are expected to write again at once.
     pub(super) fn expect_writers(
         &mut self,
         id: LaneId,
@@ -23,7 +23,7 @@ impl Board {
         effects: &mut Vec<Effect>,
     ) {
         let merges = self.batches.documents > 1;
-        // What changes the catalog shares no request.
+        // Catalog entries share no request.
         let Some(lane) = self.lanes.get_mut(&id).filter(|_| id != LaneId::Catalog && merges) else { return };
         lane.expected = None;
         if answered as usize + lane.waiting.len() > 1 {
@@ -32,7 +32,7 @@ impl Board {
         }
     }
 
-    /// The time is over during which it pays to wait for these writers.
+    /// Ends the wait for these writers, since it no longer pays.
     pub(super) fn writers_awaited(&mut self, id: LaneId, after: Seq) {
         // Late: the lane is gone, or others are expected by now.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -42,9 +42,9 @@ impl Board {
         }
     }
 
-    /// The time is over during which it pays to hold what the instance lacks.
+    /// Ends the hold of what the instance lacks, since it no longer pays.
     pub(super) fn more_awaited(&mut self, id: LaneId, instance: InstanceId, from: Seq) {
-        // Late: the lane is gone, or it was sent.
+        // Late: the lane is gone, or the entries were sent.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(instance);
         if progress.trail == Trail::Held(from) {
@@ -60,7 +60,8 @@ impl Board {
         self.dirty.insert(id);
     }
 
-    /// An instance has come or gone, or is used for something else: what waits is needed there, or can be had elsewhere.
+    /// Ends every hold. An instance has come or gone, or is used for something else, so what is held is needed there,
+    /// or can be had elsewhere.
     pub(super) fn hold_nothing(&mut self) {
         let lanes: Vec<LaneId> = self.lanes.restless().collect();
         for id in lanes {
@@ -70,7 +71,7 @@ impl Board {
         }
     }
 
-    /// Whether the open entry at the head waits for the writers that are expected.
+    /// Returns whether the open entry at the head waits for the writers that are expected.
     pub(super) fn awaits_writers(&self, id: LaneId, instance: InstanceId, seq: Seq) -> bool {
         let Some(lane) = self.lanes.get(&id) else { return false };
         let is_new = || lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting && !slot.may_have_run);
@@ -80,7 +81,7 @@ impl Board {
             && may_grow(lane, seq, self.run_bound(id), self.batches)
     }
 
-    /// Whether what is replicated from this entry on waits for more; if that begins now, the shell is asked to end it.
+    /// Returns whether replication from this entry on is held for more. If the hold begins now, asks the shell to end it.
     pub(super) fn trails(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
         let Some(trail) = self.lanes.get(&id).map(|lane| lane.progress(instance).trail) else { return false };
         if !matches!(trail, Trail::Level | Trail::Held(_)) {
@@ -96,7 +97,8 @@ impl Board {
         true
     }
 
-    /// Who executes more of a busy lane, which may share the request for this entry; nobody: the entry is not held.
+    /// The instance that executes more of a busy lane, which may share the request for this entry. `None`: the entry is
+    /// not held.
     fn leader(&self, id: LaneId, instance: InstanceId, seq: Seq) -> Option<InstanceId> {
         let lane = self.lanes.get(&id).filter(|_| id != LaneId::Catalog && self.batches.documents > 1)?;
         let busy = lane.expected.is_some() || lane.waiting.len() > 1;
@@ -117,7 +119,7 @@ impl Board {
         may_grow(lane, seq, self.run_bound(id), self.batches).then_some(leader)
     }
 
-    /// An instance that has all that was applied follows closely from now on.
+    /// Notes that an instance has everything that was applied. It follows closely from now on.
     pub(super) fn note_level(&mut self, id: LaneId, instance: InstanceId) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let catching_up = lane.progress(instance).trail == Trail::CatchingUp;
@@ -126,7 +128,7 @@ impl Board {
         }
     }
 
-    /// The last entry that was answered to a client whose next write the lane's next request waits for.
+    /// The last entry that was answered to clients whose next writes the lane's next request waits for.
     pub fn expects_after(&self, id: LaneId) -> Option<Seq> {
         self.lanes.get(&id).and_then(|lane| lane.expected).map(|expected| expected.after)
     }
@@ -139,20 +141,20 @@ impl Board {
         }
     }
 
-    /// Whether anything of the collection is held on its way to any instance.
+    /// Returns whether anything of the collection is held on its way to any instance.
     pub fn holds_copies(&self, collection: CollectionId) -> bool {
         let lane = self.lanes.get(&LaneId::Records(collection));
         lane.is_some_and(|lane| lane.replicas.iter().any(|progress| matches!(progress.trail, Trail::Held(_))))
     }
 }
 
-/// Whether nothing went wrong there lately: what is in doubt or failed is not held.
+/// Returns whether nothing went wrong on the instance lately: what is in doubt or failed is not held.
 fn is_undisturbed(lane: &Lane, instance: InstanceId, seq: Seq) -> bool {
     let progress = lane.progress(instance);
     progress.doubt < seq && progress.backoffs == 0
 }
 
-/// Whether what is applied next, or enters the lane next, could share the request that begins with this entry.
+/// Returns whether what is applied next, or enters the lane next, could share the request that begins with this entry.
 fn may_grow(lane: &Lane, first: Seq, bound: Seq, limits: MergeLimits) -> bool {
     let from = lane.slots.partition_point(|slot| slot.entry.seq < first);
     let mut slots = lane.slots.range(from..);
@@ -170,6 +172,6 @@ fn may_grow(lane: &Lane, first: Seq, bound: Seq, limits: MergeLimits) -> bool {
             return joins && slot.entry.verdict.is_none();
         }
     }
-    // Nothing that enters from now on stands before an open deletion.
+    // Nothing that enters from now on comes before an open deletion.
     bound == Seq::MAX && room.documents < limits.documents && room.bytes < limits.bytes
 }

@@ -1,8 +1,8 @@
-//! Lanes that are halted: a step has panicked in them again after a restart, or while they were restored.
+//! Halted lanes: a step has panicked in them again after a restart, or while they were restored.
 //!
-//! Decides what is still true of such a lane, and what is not done: nothing is sent, recorded, answered or forgotten, and what
-//! its entries are is not looked at. Instances that have all of it go on serving reads (rule R5). Which lanes are halted,
-//! and until when, is the coordinator's.
+//! Decides what still holds for such a lane, and what is not done: nothing is sent, recorded, answered or forgotten,
+//! and its entries are not looked at. Instances that have all of it go on serving reads (rule R5). The coordinator
+//! decides which lanes are halted, and until when.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{Board, Input, RestoredLane};
 use crate::ids::{LaneId, Seq};
 use crate::order::lane::{Dimension, Lane, LaneState, ReplicaProgress};
 
-/// The lanes that are halted, with how many of their entries have no verdict.
+/// The halted lanes, with how many of their entries have no verdict.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Halted(BTreeMap<LaneId, u64>);
 
@@ -23,20 +23,20 @@ impl Halted {
         self.0.is_empty()
     }
 
-    /// Entries without a verdict in all of them.
+    /// The number of entries without a verdict in all of them.
     pub(super) fn waiting(&self) -> u64 {
         self.0.values().sum()
     }
 }
 
 impl Board {
-    /// The lane that the last step was at work in. After a step that panicked: where it did.
+    /// The lane that the last step worked in. After a panic, this is where it happened.
     pub fn at(&self) -> Option<LaneId> {
         self.at
     }
 
-    /// Whether new writes to the lane have to be refused: it is halted, or a deletion of its collection waits in the
-    /// catalog lane, which is.
+    /// Returns whether new writes to the lane must be refused: it is halted, or a deletion of its collection waits in
+    /// the catalog lane, which is halted.
     pub fn is_halted(&self, lane: LaneId) -> bool {
         let behind_a_deletion = |lane: LaneId| match lane {
             LaneId::Catalog => false,
@@ -47,12 +47,12 @@ impl Board {
         self.halted.contains(lane) || behind_a_deletion(lane)
     }
 
-    /// Entries without a verdict in a halted lane.
+    /// The number of entries without a verdict in a halted lane.
     pub fn halted_entries(&self, lane: LaneId) -> u64 {
         self.halted.0.get(&lane).copied().unwrap_or(0)
     }
 
-    /// Puts the lane on the board as far as the rules for reads need it: no entry of it is looked at.
+    /// Puts the lane on the board as far as the rules for reads need it, without looking at its entries.
     pub(super) fn restore_halted(&mut self, restored: &RestoredLane) {
         let state = |durable: Seq, state: LaneState| match state {
             LaneState::InStep if durable < restored.floor => LaneState::Diverged,
@@ -60,7 +60,7 @@ impl Board {
         };
         let replicas = restored.replicas.iter().map(|at| ReplicaProgress::new(at.durable, state(at.durable, at.state)));
         let mut lane = Lane::new(replicas.collect(), Dimension::Known);
-        // What may have been answered counts as answered: only an instance that has all of it serves reads.
+        // Entries that may have been answered count as answered: only an instance that has all of them serves reads.
         lane.answered = restored.entries.last().map_or(Seq::ZERO, |entry| entry.seq);
         lane.entered = lane.answered;
         self.lanes.insert(restored.id, lane);
@@ -68,7 +68,7 @@ impl Board {
         self.halted.0.insert(restored.id, open);
     }
 
-    /// An entry that became durable in a halted lane waits in the journal. The edge refuses such writes beforehand.
+    /// Notes an entry that became durable in a halted lane: it waits in the journal. The edge refuses such writes beforehand.
     pub(super) fn submit_to_halted(&mut self, id: LaneId, seq: Seq) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.answered = seq;
@@ -78,8 +78,8 @@ impl Board {
     }
 }
 
-/// The lane that an input reports about, if it is about one: of a halted lane nothing can be reported but what makes an
-/// instance diverged, since nothing of it is under way.
+/// The lane that an input reports about, if any. Nothing of a halted lane is under way, so nothing can be reported of
+/// it except what makes an instance diverged.
 pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
     match input {
         Input::Attempted { lane, .. }

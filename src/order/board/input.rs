@@ -1,6 +1,6 @@
-//! The board's inputs: entries that became durable, outcomes of requests, and what is seen of the instances.
+//! The board's inputs: entries that became durable, outcomes of requests, and observations of the instances.
 //!
-//! Plain data. What an input means is decided by the [`Board`](super::Board).
+//! Plain data. The [`Board`](super::Board) decides what an input means.
 
 use super::effect::Evidence;
 use super::rebuild::{CutoverOutcome, Rebuild, RepairWrites};
@@ -14,21 +14,21 @@ use crate::order::merging::MergeLimits;
 use crate::order::placement::Duty;
 use crate::order::vouching::Company;
 
-/// What a catalog entry may do to the entries that wait behind it.
+/// The effect that a catalog entry may have on the entries behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
     Plain,
-    /// It may give the catalog collections of these names.
+    /// It may add collections with these names to the catalog.
     Brings(Vec<(Scope, String)>),
-    /// It changes this collection, and not its name.
+    /// It changes this collection, but not its name.
     Changes(CollectionId),
-    /// It may change the name of a collection: of this one, to this name, if they are known.
+    /// It may rename a collection: this one, to this name, if they are known.
     Renames(Option<CollectionId>, Option<String>),
     Deletes(Deletion),
 }
 
 impl Intent {
-    /// The collection that it changes, where that is known.
+    /// The collection that it changes, if known.
     pub(super) fn changes(&self) -> Option<CollectionId> {
         match self {
             Intent::Changes(collection) => Some(*collection),
@@ -38,7 +38,7 @@ impl Intent {
     }
 }
 
-/// A durable entry, to be put into its lane.
+/// A durable entry to put into its lane.
 #[derive(Clone, Debug)]
 pub struct Submission {
     pub seq: Seq,
@@ -63,25 +63,25 @@ pub enum Outcome {
     Applied(Consequences),
     /// Answered without a change (a `get_or_create` that found its collection).
     Void,
-    /// A definite refusal. `about`: the collection that a refused catalog entry leaves behind on the instance.
+    /// A definite rejection. `about`: the collection that a rejected catalog entry leaves behind on the instance.
     Rejected {
         about: Option<CollectionId>,
     },
-    /// Answered with a failure that nothing is known of: the request is over, its effect and its cause are unknown (rule
-    /// R12). `about`: as in `Rejected`.
+    /// Answered with an unexplained failure: the request is over, its effect and its cause are unknown (rule R12).
+    /// `about`: as in `Rejected`.
     Failed {
         signature: Signature,
         about: Option<CollectionId>,
     },
-    /// Nothing reached the instance, or it says that nothing happened.
+    /// Nothing reached the instance, or it reports that nothing was executed.
     NotSent {
         retry: Retry,
     },
     InDoubt {
         instance_was: Health,
     },
-    /// No answer, and the instance's process or write path is gone: it died while it had the request (rule R13). In doubt.
-    /// `about`: as in `Rejected`.
+    /// No answer, and the instance's process or write path is gone: it died while it had the request (rule R13), which
+    /// is in doubt. `about`: as in `Rejected`.
     Died {
         company: Company,
         about: Option<CollectionId>,
@@ -90,7 +90,7 @@ pub enum Outcome {
     Unfit,
 }
 
-/// What an applied catalog entry changes. Empty for record writes.
+/// The changes made by an applied catalog entry. Empty for record writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consequences {
     pub changes: Vec<CatalogChange>,
@@ -98,14 +98,14 @@ pub struct Consequences {
     pub diverged: Vec<(CollectionId, InstanceId)>,
 }
 
-/// When an attempt that did nothing may be repeated on the same instance.
+/// When an attempt without effect may be repeated on the same instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retry {
     Immediately,
     AfterBackoff,
 }
 
-/// Whether the probes were green when an attempt got no answer (rule R10 counts only those).
+/// Whether the probes were green when an attempt got no answer. Rule R10 counts only attempts for which they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
     Healthy,
@@ -117,47 +117,48 @@ pub enum Health {
 pub enum Resolved {
     /// The ids are durable.
     Durable,
-    /// The instance refused the condition, so it would refuse the delete.
+    /// The instance rejected the condition, so it would reject the delete.
     Rejected,
     Failed {
         retry: Retry,
     },
-    /// Answered with a failure that nothing is known of (rule R12). Nothing was written.
+    /// Answered with an unexplained failure (rule R12). Nothing was written.
     Unexplained {
         signature: Signature,
     },
-    /// The instance died while it read (rule R13). Nothing was written.
+    /// The instance died during the read (rule R13). Nothing was written.
     Died {
         company: Company,
     },
 }
 
-/// What rule R10's examination showed.
+/// The result of rule R10's examination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Examination {
     AbsentEverywhere,
     Unclear,
 }
 
-/// Two instances that can be compared now: if they hold the same content, and neither has moved, they are in step.
+/// Two instances that can be compared now. If they hold the same content and neither has moved, they are in step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Comparison {
     pub collection: CollectionId,
     pub reference: InstanceId,
     pub instance: InstanceId,
-    /// Where the reference stands.
+    /// The reference's position.
     pub at: Seq,
-    /// The instance's latest wait. What was read before another wait began there proves nothing.
+    /// The instance's latest wait. What was read before a later wait began proves nothing.
     pub wait: WaitId,
-    /// How often a copy of the collection has left the others. One that was repaired and admitted again meanwhile was not read whole.
+    /// How often a copy of the collection has diverged. A copy that diverged, was repaired and was admitted again
+    /// during the comparison was not read as a whole.
     pub divergences: u32,
 }
 
-/// Something that happened. A report of what the board asked for comes once. It may be *late* where that is said: what it is
-/// about may be over by then, and it changes nothing.
+/// Something that happened. Each report that the board asked for comes exactly once. Where an input may be *late*, what
+/// it is about may be over by then, and it changes nothing.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// Entries became durable: in `seq` order, across inputs too (rule R6).
+    /// Entries became durable, in `seq` order, across inputs too (rule R6).
     Journaled(Vec<Submission>),
     /// The request of an [`Action::Send`](super::Action::Send) ended.
     Attempted {
@@ -187,25 +188,25 @@ pub enum Input {
         instance: InstanceId,
         wait: WaitId,
     },
-    /// The wait for the instance that a suspect is bound to is over (rule R13). May be late: it is no suspect any more.
+    /// The wait for the instance that a suspect is bound to is over (rule R13). May be late: the entry is no longer a suspect.
     ReturnAwaited {
         lane: LaneId,
         instance: InstanceId,
         wait: WaitId,
     },
-    /// It no longer pays to wait for the clients that were answered up to `after`. May be late: they have come, or others are
-    /// expected.
+    /// It no longer pays to wait for the clients that were answered up to `after`. May be late: they have written
+    /// again, or others are expected.
     WritersAwaited {
         lane: LaneId,
         after: Seq,
     },
-    /// What is replicated to the instance from this entry on is held no longer. May be late: it was sent.
+    /// The hold on replication to the instance, from this entry on, is over. May be late: the entries were sent.
     MoreAwaited {
         lane: LaneId,
         instance: InstanceId,
         from: Seq,
     },
-    /// A read needs fresh copies of the collection: nothing of it that is replicated is held now.
+    /// A read needs fresh copies of the collection: nothing of it may be held back from replication now.
     FreshWanted {
         collection: CollectionId,
     },
@@ -213,21 +214,21 @@ pub enum Input {
         instance: InstanceId,
         reach: Reach,
     },
-    /// An operator's word: this instance is the preferred one from now on (a switchover).
+    /// An operator makes this instance the preferred one (a switchover).
     Prefer {
         instance: InstanceId,
     },
-    /// The time is over during which writes wait for the instance that has become the preferred one. May be late.
+    /// Writes no longer wait for the instance that has become the preferred one. May be late.
     HandedOver,
-    /// An operator's word: what the instance is used for from now on (a drain, or its end).
+    /// An operator changes what the instance is used for (a drain, or its end).
     Assign {
         instance: InstanceId,
         duty: Duty,
     },
-    /// Time has passed while some instance is drained: an open entry that has waited since this was said last, for another
-    /// instance than the drained one, waits no more.
+    /// Time has passed while an instance is drained. An open entry that was already waiting for another instance at the
+    /// previous such input stops waiting.
     DeferredLongEnough,
-    /// Collections that should be on the instance and are not.
+    /// Collections that should be on the instance but are not.
     Missing {
         instance: InstanceId,
         collections: Vec<CollectionId>,
@@ -237,14 +238,14 @@ pub enum Input {
         instance: InstanceId,
         through: Seq,
     },
-    /// The instance's copy is known to be wrong (rule R17). May be late: no other copy is in step any more.
+    /// The instance's copy is known to be wrong (rule R17). May be late: no other copy is in step by now.
     Condemn {
         collection: CollectionId,
         instance: InstanceId,
         evidence: Evidence,
     },
-    /// Of copies that differ, this one is kept, and the others are made like it (rule R18). May be late: it cannot be kept any
-    /// more ([`Board::can_keep`](super::Board::can_keep)).
+    /// Of copies that differ, this one is kept, and the others are made equal to it (rule R18). May be late: it can no
+    /// longer be kept ([`Board::can_keep`](super::Board::can_keep)).
     Keep {
         collection: CollectionId,
         instance: InstanceId,
@@ -265,8 +266,8 @@ pub enum Input {
         lane: LaneId,
         seq: Seq,
     },
-    /// The client of this entry is to be answered that it may send the write again: take it back, if nothing of it can
-    /// have been executed (rule R15). Ignored otherwise.
+    /// Withdraw this entry if nothing of it can have been executed, so that its client can be told to send the write
+    /// again (rule R15). Ignored otherwise.
     Withdraw {
         lane: LaneId,
         seq: Seq,
@@ -295,41 +296,42 @@ pub enum Input {
         seq: Seq,
         comparison: Touched,
     },
-    /// An operator has dealt with this quarantined entry (rule R13). May be late: it is lifted, or its collection is gone.
+    /// An operator has dealt with this quarantined entry (rule R13). May be late: it is already lifted, or its
+    /// collection is gone.
     Lift {
         lane: LaneId,
         seq: Seq,
     },
-    /// An operator lets the instance's quarantined copy be compared again: it is diverged like any other. May be late: it is
-    /// not quarantined any more.
+    /// An operator allows the instance's quarantined copy to be compared again: it becomes diverged like any other. May
+    /// be late: the copy is no longer quarantined.
     Reconsider {
         lane: LaneId,
         instance: InstanceId,
     },
     /// The two instances hold the same content for the lane's collection. May be late.
     FoundEqual(Comparison),
-    /// A diverged copy is about to be repaired where it is: its instance may be written to outside the lane from now on, if
-    /// [`Board::repairs`](super::Board::repairs) says so, until [`Input::RepairEnded`] (rule R14). May be late: it cannot be
-    /// repaired any more.
+    /// A diverged copy is about to be repaired where it is (rule R14). From now until [`Input::RepairEnded`], its
+    /// instance may be written to outside the lane if [`Board::repairs`](super::Board::repairs) returns true. May be
+    /// late: the copy can no longer be repaired.
     RepairBegun(Rebuild),
-    /// Nothing more is written there outside the lane. May be late: the lane is gone.
+    /// Nothing more is written to the copy outside the lane. May be late: the lane is gone.
     RepairEnded {
         rebuild: Rebuild,
         writes: RepairWrites,
     },
-    /// A new copy of a diverged replica, or one that is repaired, is about to be compared with its source from the beginning: what enters the lane from
-    /// now on may have touched what was compared already (rule R14). May be late: the lane is gone.
+    /// A new or repaired copy of a diverged replica is about to be compared with its source from the beginning. What enters the
+    /// lane from now on may have touched what was already compared (rule R14). May be late: the lane is gone.
     CopyBegun(Rebuild),
-    /// The new copy is nearly equal to its source: the lane is held from now on, until it stands still and
-    /// [`Input::CutoverEnded`] says how it went (rule R14). May be late: the copy cannot be made any more.
+    /// The new copy is nearly equal to its source. The lane is held from now on: it comes to a standstill, and
+    /// [`Input::CutoverEnded`] reports the outcome (rule R14). May be late: the copy can no longer be made.
     CutoverWanted(Rebuild),
-    /// The copy is in its place, or given up. May be late: the board has given the cutover up itself.
+    /// The copy is in its place, or was given up. May be late: the board has given the cutover up itself.
     CutoverEnded {
         rebuild: Rebuild,
         outcome: CutoverOutcome,
     },
-    /// From now on a merged request holds no more than this, and never more than is configured. What is under way, and what counts
-    /// as in doubt after a crash, does not change.
+    /// From now on a merged request holds no more than this, and never more than is configured. Requests under way, and
+    /// what counts as in doubt after a crash, do not change.
     Batches {
         limits: MergeLimits,
     },
@@ -337,11 +339,11 @@ pub enum Input {
     LookAgain(Look),
 }
 
-/// Which of the lanes in which something may be left to be done are looked at again.
+/// Which lanes to look at again, of those in which something may be left to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// The next ones, so many that they hold nobody up: asked periodically, each lane comes in turn.
+    /// The next few, so that no step takes long. Called periodically, this reaches every lane in turn.
     Around,
-    /// Every one.
+    /// All of them.
     Everywhere,
 }

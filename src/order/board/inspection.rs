@@ -1,4 +1,4 @@
-//! What an inspection of an instance needs of the board: what should be there, and whether what else is there could
+//! What an inspection of an instance needs from the board: what should be there, and whether anything else there could
 //! still be the board's own doing.
 
 use super::Board;
@@ -8,8 +8,8 @@ use crate::order::entry::Kind;
 use crate::order::lane::{InFlight, LaneState};
 
 impl Board {
-    /// Of the next `most` collections after this one, those that must be on the instance: mapped there, and taken by no
-    /// deletion that may have been sent there. And where to go on, unless that was all.
+    /// Of the next `most` collections after this one, returns those that must be on the instance: mapped there, and not
+    /// hit by a deletion that may have been sent there. Also returns where to continue, unless that was all.
     pub fn expected_on(
         &self,
         instance: InstanceId,
@@ -25,9 +25,9 @@ impl Board {
         (expected, some.last().filter(|_| some.len() == most).map(|last| last.id))
     }
 
-    /// Whether a deletion without a durable verdict may have been executed on the instance, and have taken the collection. One
-    /// that waits takes nothing: what is missing meanwhile is lost, and the deletion may wait for just that to be seen (rule
-    /// R7).
+    /// Returns whether a deletion without a durable verdict may have been executed on the instance and have deleted the
+    /// collection. A deletion that waits deletes nothing: what is missing meanwhile is lost, and the deletion may be
+    /// waiting for exactly that to be noticed (rule R7).
     pub(super) fn may_be_going(&self, collection: CollectionId, instance: InstanceId) -> bool {
         let in_flight = self
             .lanes
@@ -37,25 +37,25 @@ impl Board {
         (deletion_waits && in_flight) || self.may_be_deleted(LaneId::Records(collection), instance)
     }
 
-    /// One of the collections that the instance serves, another one for each number: its id there.
+    /// The id on the instance of one of the collections that it serves; the number selects which one.
     pub fn served_sample(&self, instance: InstanceId, number: usize) -> Option<InstanceCollectionId> {
         let in_step = |id: CollectionId| self.state_of(id, instance) == LaneState::InStep;
         let mut from = self.catalog.beginning_with(number);
         from.find_map(|one| one.mappings[instance.0].filter(|_| in_step(one.id)))
     }
 
-    /// Whether an adoption is in the catalog lane without a verdict.
+    /// Returns whether an adoption is in the catalog lane without a verdict.
     pub fn adopting(&self) -> bool {
         self.lanes.get(&LaneId::Catalog).is_some_and(|lane| {
             lane.slots.iter().any(|slot| slot.entry.profile.kind == Kind::Adopt && slot.entry.verdict.is_none())
         })
     }
 
-    /// Where the instance stands in the catalog lane, if nothing is under way or in doubt there, and it lacks nothing that is
-    /// settled: then what it has beyond the catalog was made by someone else.
+    /// The instance's position in the catalog lane, if nothing is under way or in doubt there and it lacks nothing that
+    /// is settled. Then whatever it has beyond the catalog was made by someone else.
     ///
-    /// An open entry that waits at the head does not matter: it was never sent here, and it may be waiting for what is
-    /// there to be adopted.
+    /// An open entry that waits at the head does not matter: it was never sent to this instance, and it may be waiting
+    /// for the adoption of what is there.
     pub fn catalog_quiescent(&self, instance: InstanceId) -> Option<Seq> {
         let lane = self.lanes.get(&LaneId::Catalog)?;
         let idle = matches!(lane.progress(instance).in_flight, InFlight::None | InFlight::Paused);
@@ -63,7 +63,7 @@ impl Board {
         (idle && waits && !lane.doubtful(instance)).then(|| lane.covered(instance))
     }
 
-    /// Whether a deletion without a verdict may delete this database.
+    /// Returns whether a deletion without a verdict may delete this database.
     pub fn may_be_deleting(&self, scope: &Scope) -> bool {
         self.deletions.values().any(|deletion| match deletion {
             Deletion::Collection { .. } => false,

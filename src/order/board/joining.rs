@@ -1,8 +1,8 @@
-//! How a new instance gets into the catalog lane when the journal no longer has the lane's beginning (rule R11).
+//! How a new instance joins the catalog lane when the journal no longer has the lane's beginning (rule R11).
 //!
-//! It decides where in the lane the instance begins, and that it holds nothing of what came before: its collections are made
-//! anew (rule R14). One that has executed something of the lane, and missed more than is left, stays out: what it holds may
-//! have been deleted since.
+//! Decides where in the lane the instance begins. It holds nothing of what came before, so its collections are replaced
+//! by new copies (rule R14). An instance that has executed something of the lane, and missed more than is left, stays
+//! out: what it holds may have been deleted since.
 
 use super::{Action, Board, DivergenceCause, Effect, Record, known, persist_divergence};
 use crate::ids::{InstanceId, LaneId, Seq};
@@ -10,8 +10,8 @@ use crate::order::admission::Admission;
 use crate::order::lane::{InFlight, LaneState, Pending};
 
 impl Board {
-    /// The instance has quiesced in the catalog lane. If it is out of the lane and never had anything of it, it begins behind
-    /// what all others have.
+    /// Lets the instance join the catalog lane once it has quiesced there. If it is out of the lane and never had
+    /// anything of it, it begins behind what all others have.
     pub(super) fn join_catalog(&mut self, instance: InstanceId, effects: &mut Vec<Effect>) {
         let lane = known(self.lanes.get(&LaneId::Catalog));
         let progress = lane.progress(instance);
@@ -28,7 +28,7 @@ impl Board {
         let record = Record { through: Some(at), admitted: vec![(LaneId::Catalog, instance)], ..Record::default() };
         let pending = Pending { admission: Admission::WhenDurable, ..Pending::default() };
         self.begin_record(LaneId::Catalog, instance, record, pending, effects);
-        // Databases that were made since it was looked at.
+        // Databases may have been created since its last inspection.
         effects.push(Effect::Perform(Action::Inspect { instance }));
     }
 }

@@ -1,18 +1,19 @@
-//! An operator decides between copies that nobody can tell the right one of (rule R18): one is kept, the others are made like it.
+//! Keeping a copy by an operator's decision, where it cannot be told which copy is right (rule R18): one is kept, and
+//! the others are made equal to it.
 //!
-//! It decides whether the copy can be the one that serves without losing what was acknowledged. Who decides, and what the
-//! copies hold, is the shell's.
+//! Decides whether the copy can be the one that serves without losing what was acknowledged. Who decides, and what the
+//! copies hold, is up to the shell.
 
 use super::{Board, DivergenceCause, Effect, Evidence, Reach, Record};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::lane::{Dimension, InFlight, Lane, LaneState, LateWriteCheck, Pending};
 
-/// What it takes to keep a copy.
+/// How a copy is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
-    /// It is served already: the ones that differ are condemned.
+    /// It already serves. The copies that differ are condemned.
     Serves,
-    /// It takes the place of what is served, which is condemned with the others.
+    /// It takes the place of the copies that serve, which are condemned with the others.
     TakesOver,
 }
 
@@ -39,10 +40,10 @@ pub enum Obstacle {
 }
 
 impl Board {
-    /// What it takes to keep this copy, and make the others like it.
+    /// Returns what it takes to keep this copy and make the others equal to it.
     ///
     /// # Errors
-    /// When it cannot be kept now, or without losing what was acknowledged.
+    /// If the copy cannot be kept now, or not without losing what was acknowledged.
     pub fn can_keep(&self, collection: CollectionId, instance: InstanceId) -> Result<Keeping, Obstacle> {
         let id = LaneId::Records(collection);
         let known = self.catalog.get(collection).ok_or(Obstacle::NoCollection)?;
@@ -60,13 +61,13 @@ impl Board {
             LaneState::Quarantined | LaneState::Condemned | LaneState::Contradicted => return Err(Obstacle::Unfit),
         }
         let lane = self.lanes.get(&id).ok_or(Obstacle::NothingDiffers)?;
-        // First: that does not pass.
+        // Checked first, since this obstacle does not pass.
         self.nothing_was_written(id, lane)?;
         let going = self.first_deletion(collection) != Seq::MAX || lane.closed_by.is_some();
         let held = self.cutovers.contains_key(&id)
             || self.halted.contains(id)
             || self.held.contains_key(&id)
-            // It is being written to.
+            // The copy is being written to.
             || self.is_repaired(id, instance);
         let quiet = self.instances().all(|other| {
             let progress = lane.progress(other);
@@ -79,8 +80,8 @@ impl Board {
         Ok(Keeping::TakesOver)
     }
 
-    /// Whether no record write has ever entered the lane. A copy that was equal once may have come back older since: so its own
-    /// progress proves nothing.
+    /// Returns an error if a record write has ever entered the lane. A copy that was once equal may have come back
+    /// older since, so its own progress proves nothing.
     fn nothing_was_written(&self, id: LaneId, lane: &Lane) -> Result<(), Obstacle> {
         match self.lane_end(id) {
             Seq::ZERO => Ok(()),
@@ -88,8 +89,8 @@ impl Board {
         }
     }
 
-    /// Keeps this copy: the others are condemned, durably with the admission of this one if it takes over. Late if it cannot be
-    /// kept any more.
+    /// Keeps this copy and condemns the others. If this one takes over, its admission is in the same durable record.
+    /// Late if it can no longer be kept.
     pub(super) fn keep(
         &mut self,
         collection: CollectionId,
@@ -114,7 +115,7 @@ impl Board {
                 let others = others.into_iter().map(|other| (id, other)).collect();
                 let condemned = self.diverge_to(DivergenceCause::Condemned(evidence), others);
                 let Some(lane) = self.lanes.get_mut(&id) else { return };
-                // The one that was served had it, or had not.
+                // The copy that served had a dimension or not; this says nothing about this one.
                 lane.dimension = Dimension::Unknown;
                 let progress = lane.progress_mut(instance);
                 progress.state = LaneState::InStep;

@@ -1,8 +1,8 @@
-//! The lanes, and what is known of all of them without looking at each: how many entries they hold, which of them may have
-//! something left to be done, and which have a replica out of step.
+//! The lanes, with totals that need no look at each one: how many entries they hold, which of them may have something
+//! left to do, and which have a replica out of step.
 //!
-//! It decides nothing about a lane. A lane that may be changed is noted, and looked at once when the step is over; so what a
-//! step costs, and what the regular looks cost, does not grow with the number of lanes.
+//! Decides nothing about a lane. A lane that may have changed is noted, and looked at once when the step is over. So
+//! neither the cost of a step nor that of the regular looks grows with the number of lanes.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::{Bound, Deref};
@@ -16,7 +16,7 @@ pub(in crate::order) struct Lanes {
     all: HashMap<LaneId, Lane>,
     /// Lanes that may have changed since the last [`Lanes::take_stock`].
     touched: Vec<LaneId>,
-    /// Lanes in which something may be left to be done.
+    /// Lanes in which something may be left to do.
     restless: BTreeSet<LaneId>,
     /// Lanes with a replica out of step.
     out_of_step: BTreeSet<LaneId>,
@@ -56,8 +56,8 @@ impl Lanes {
         }
     }
 
-    /// Counts what has changed. Until then the answers below are those of the last step's end, and lanes that have been
-    /// touched since.
+    /// Updates the totals with what has changed. Until then, the methods below answer as of the end of the last step,
+    /// plus the lanes that were touched since.
     pub fn take_stock(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             // Removed since.
@@ -76,13 +76,13 @@ impl Lanes {
         self.entries
     }
 
-    /// The lanes in which something may be left to be done, some of them twice. In every other one each instance is in step,
-    /// nothing is under way, and no entry is kept.
+    /// The lanes in which something may be left to do, some of them twice. In every other lane each instance is in
+    /// step, nothing is under way, and no entry is kept.
     pub fn restless(&self) -> impl Iterator<Item = LaneId> + use<'_> {
         self.restless.iter().chain(&self.touched).copied()
     }
 
-    /// The lanes of [`Lanes::restless`] that are there, each once.
+    /// The lanes of [`Lanes::restless`] that exist, each once.
     pub fn restless_lanes(&self) -> impl Iterator<Item = (LaneId, &Lane)> {
         let new = self.touched.iter().filter(|id| !self.restless.contains(id));
         self.restless.iter().chain(new).filter_map(|id| Some((*id, self.all.get(id)?)))
@@ -98,13 +98,13 @@ impl Lanes {
         self.out_of_step_after(None)
     }
 
-    /// Those after this one.
+    /// The lanes of [`Lanes::out_of_step`] after this one.
     pub fn out_of_step_after(&self, after: Option<LaneId>) -> impl Iterator<Item = (LaneId, &Lane)> {
         let next = self.out_of_step.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
         next.filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
-    /// What of all this is not what a look at each lane shows.
+    /// Describes a mismatch between the totals and the lanes themselves, if there is one.
     pub fn miscounted(&self) -> Option<String> {
         let entries: usize = self.all.values().map(|lane| lane.slots.len()).sum();
         if entries != self.entries {
@@ -125,7 +125,7 @@ fn is_in_step(lane: &Lane) -> bool {
     lane.replicas.iter().all(|progress| progress.state == LaneState::InStep)
 }
 
-/// Whether nothing is left to be done in the lane, whatever becomes reachable.
+/// Returns whether nothing is left to do in the lane, whichever instance becomes reachable.
 fn is_quiet(lane: &Lane) -> bool {
     let rests = |progress: &ReplicaProgress| {
         progress.state == LaneState::InStep

@@ -1,16 +1,16 @@
-//! What another edge may have sent after its lease (docs/one-active-edge.md).
+//! Writes that another edge may have sent after its lease (docs/one-active-edge.md).
 //!
-//! Decides that a replica is not trusted, and from when on it may be compared: not before a settle time that began after the
-//! late write is over, since what was sent may be executed until then. The comparison itself is the shell's.
+//! Decides that a replica is not trusted, and from when on it may be compared: not before the end of a settle time that
+//! began after the late write, since what was sent may be executed until then. The shell performs the comparison.
 
 use super::{Action, Board, DivergenceCause, Effect, WaitReason, known, persist_divergence};
 use crate::ids::{InstanceId, LaneId};
 use crate::order::lane::{InFlight, LateWriteCheck};
 
 impl Board {
-    /// A collection's lane stops there until it has been compared: also if a deletion without a verdict may take the
-    /// collection, for that may be rejected. The catalog lane only waits for a settle time; what was done to it shows when
-    /// the instance is inspected.
+    /// Stops a collection's lane on the instance until it has been compared, even if a deletion without a verdict may
+    /// delete the collection, since the deletion may be rejected. The catalog lane only waits for a settle time. An
+    /// inspection of the instance shows what was done to the catalog.
     pub(super) fn late_write(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         match id {
             LaneId::Records(collection) => {
@@ -28,7 +28,8 @@ impl Board {
         }
     }
 
-    /// A settle time that is over already, or nearly, proves nothing about what was sent meanwhile: another one begins.
+    /// Begins a settle time after a late write. One that is already over, or nearly so, proves nothing about what was
+    /// sent meanwhile.
     pub(super) fn await_late_writes(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
             let lane = known(self.lanes.get_mut(&id));

@@ -1,4 +1,4 @@
-//! What is sent next, and where (rules R1, R3, R7).
+//! The choice of what is sent next, and where (rules R1, R3, R7).
 
 use super::{Action, Board, ClientState, Effect, Purpose, Reach, Record, Repeat, SendPriority, breach, known};
 use crate::ids::{InstanceId, LaneId, Seq};
@@ -7,7 +7,7 @@ use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, Lane, LaneState, Pending};
 use crate::proof::{self, Rule};
 
-/// The entry that stands next on an instance.
+/// The next entry of an instance.
 pub(super) struct Next {
     pub seq: Seq,
     pub verdict: Option<Verdict>,
@@ -17,8 +17,8 @@ impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         self.give_up_cutovers();
         while let Some(id) = self.dirty.pop_first() {
-            // A lane may not be on the board: a change of the catalog also marks the lane of a collection that has no
-            // entries, or none any more.
+            // The lane may not be on the board: a change of the catalog also marks the lane of a collection that has no
+            // entries, or none left.
             if self.halted.contains(id) || !self.lanes.contains_key(&id) {
                 continue;
             }
@@ -38,9 +38,8 @@ impl Board {
         self.begin_cutovers();
     }
 
-    /// A skip is recorded durably before anything newer is sent to the instance. Therefore, after a restart, exactly
-    /// what follows the durable progress is in doubt, and an entry that another instance rejected is never sent after a
-    /// newer one.
+    /// Records skips durably before anything newer is sent to the instance. Therefore, after a restart, exactly what follows the
+    /// durable progress is in doubt, and an entry that another instance rejected is never sent after a newer one.
     fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
             let lane = known(self.lanes.get(&id));
@@ -71,8 +70,7 @@ impl Board {
         }
     }
 
-    /// An open entry goes to one instance at a time (rule R3): the preferred one of those whose head it is, drained ones
-    /// aside.
+    /// Sends an open entry to one instance at a time (rule R3): the preferred one of those whose head it is, drained ones aside.
     fn execute(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         let mut open: Vec<(Seq, Candidate)> = Vec::new();
         for instance in self.instances() {
@@ -164,8 +162,8 @@ impl Board {
         effects.push(Effect::Perform(Action::Send { lane: id, instance, seqs, purpose, repeat, send_priority }));
     }
 
-    /// Whether the entry is rejected because every configured instance answered `Unfit`. It is not if its client no
-    /// longer waits, or if an instance may have executed it before (rule R2).
+    /// Returns whether the entry is rejected because every configured instance answered `Unfit`. It is not if its
+    /// client no longer waits, or if an instance may have executed it before (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
             let waiting = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);
@@ -174,8 +172,8 @@ impl Board {
     }
 }
 
-/// The catalog lane always counts as having a waiting client: other lanes wait for its mappings, and a client that
-/// creates a collection waits until every reachable instance has it.
+/// Returns the priority of a request. The catalog lane always counts as having a waiting client: other lanes wait for
+/// its mappings, and a client that creates a collection waits until every reachable instance has it.
 fn send_priority(id: LaneId, lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> SendPriority {
     let mut precedence = lane.precedence(seqs);
     if id == LaneId::Catalog {

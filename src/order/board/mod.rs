@@ -1,8 +1,7 @@
 //! The board: every lane and the catalog, and the one function that moves them, [`Board::step`].
 //!
-//! What happened comes in as an [`Input`], what is to be done goes out as [`Effect`]s. The board decides which instance
-//! executes what and when, and what is in doubt, skipped, answered or diverged. It performs nothing itself and knows
-//! nothing of bodies, answers, sockets or time.
+//! Events come in as [`Input`]s, work goes out as [`Effect`]s. The board decides which instance executes what and when, and what
+//! is in doubt, skipped, answered or diverged. It performs nothing itself and deals with no bodies, answers, sockets or time.
 
 mod abandon;
 mod agreement;
@@ -72,10 +71,10 @@ use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use cutover::{CopyLog, Cutover};
 
-/// Why an entry is not sent: the state of its examination (rule R10), or its comparison (rule R12).
+/// Why an entry is held back: the state of its examination (rule R10) or its comparison (rule R12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// Until no given-up request can be executed any more.
+    /// Waits until no given-up request can still be executed.
     UntilQuiescent(Seq),
     /// [`Action::Examine`] is under way.
     Asked(Seq),
@@ -83,41 +82,41 @@ pub(super) enum Held {
     Comparing(Seq),
 }
 
-/// Lanes that [`Look::Around`] looks at: some milliseconds' work.
+/// How many lanes [`Look::Around`] looks at: a few milliseconds of work.
 const LOOKED_AT: usize = 1024;
 
 /// Every lane and the catalog.
 #[derive(Clone, Debug)]
 pub struct Board {
-    /// How well each instance can be reached; a stopped one is away.
+    /// How well each instance can be reached. A stopped instance is away.
     pub(super) reach: Vec<Reach>,
-    /// What was reported of each instance last.
+    /// How each instance was last reported to be reachable.
     seen: Vec<Reach>,
-    /// The newest entry when the instance last became reachable.
+    /// The newest entry at the time the instance last became reachable.
     returned: Vec<Seq>,
     placement: Placement,
-    /// Open entries that a drained instance does not take yet.
+    /// Open entries that drained instances do not take yet.
     deferred: BTreeMap<LaneId, Deferred>,
     pub(super) lanes: Lanes,
     pub(super) catalog: Catalog,
-    /// What one merged request may hold at most.
+    /// The configured limits of one merged request.
     pub(super) limits: MergeLimits,
-    /// What it may hold now: less while memory is short.
+    /// The current limits, which are lower while memory is short.
     pub(super) batches: MergeLimits,
     /// Unsettled deletions and renames of the catalog lane (rule R7).
     pub(super) deletions: BTreeMap<Seq, Deletion>,
     pub(super) renames: BTreeSet<Seq>,
     /// The names that unsettled entries of the catalog lane may give to collections.
     coming_names: ComingNames,
-    /// Settled deletions, until every instance has them, and the lanes they closed.
+    /// Settled deletions that some instance has yet to execute, and the lanes they closed.
     pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
     /// Entries that are being examined (rule R10) or compared (rule R12).
     pub(super) held: BTreeMap<LaneId, Held>,
-    /// What an instance may have died of, until it has a verdict (rule R13).
+    /// Entries that an instance may have died of, until they have a verdict (rule R13).
     suspects: BTreeMap<(LaneId, InstanceId), Suspect>,
-    /// Entries that are quarantined and not lifted, by lane (rule R13).
+    /// Quarantined entries that are not lifted, by lane (rule R13).
     pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,
-    /// What has entered the lanes of which a copy is being made (rule R14).
+    /// The entries that have entered each lane of which a copy is being made (rule R14).
     pub(super) copies: BTreeMap<LaneId, CopyLog>,
     /// Copies that are being repaired where they are (rule R14).
     repairs: BTreeMap<(LaneId, InstanceId), Rebuild>,
@@ -125,21 +124,20 @@ pub struct Board {
     pub(super) cutovers: BTreeMap<LaneId, Cutover>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
-    /// The last change of a collection that ended otherwise than applied: what it left is not known to be nothing.
-    /// Of a collection that was not known.
+    /// The last change of an unknown collection that was not applied: it may have left something behind.
     pub(super) failed_change: Seq,
-    /// Of each other collection.
+    /// The same for each known collection.
     pub(super) failed_changes: BTreeMap<CollectionId, Seq>,
-    /// Lanes in which nothing is done.
+    /// Halted lanes, in which nothing is done.
     halted: halt::Halted,
-    /// The lane that is worked on: where a panic happened, if one does.
+    /// The lane that is being worked on, to locate a panic.
     at: Option<LaneId>,
-    /// Where [`Look::Around`] ended; `None`: at the end.
+    /// Where [`Look::Around`] stopped; `None` at the end.
     looked_at: Option<LaneId>,
 }
 
 impl Board {
-    /// The board of a blank journal.
+    /// Returns the board of a blank journal.
     pub fn new(instances: Vec<InstanceName>, limits: MergeLimits) -> Self {
         let replicas = instances.iter().map(|_| ReplicaProgress::new(Seq::ZERO, LaneState::InStep)).collect();
         let catalog_lane = Lane::new(replicas, Dimension::Known);
@@ -176,7 +174,7 @@ impl Board {
         }
     }
 
-    /// Takes one input and says what is to be done.
+    /// Takes one input and returns the effects to carry out.
     pub fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         self.at = halt::reported_lane(&input);
@@ -290,7 +288,7 @@ impl Board {
         }
     }
 
-    /// The lane exists from now on. Returned: where it begins diverged.
+    /// Creates the lane if it does not exist. Returns the replicas that start out diverged.
     pub(super) fn ensure_lane(&mut self, id: LaneId) -> Vec<(LaneId, InstanceId)> {
         if self.lanes.contains_key(&id) {
             return Vec::new();
@@ -301,8 +299,8 @@ impl Board {
         self.diverge(without.map(|instance| (id, instance)).collect())
     }
 
-    /// Whether the instance lacks the collection, and its catalog lane will not bring it: it needs a rebuild, and
-    /// nothing may wait for it until then (rule R11).
+    /// Returns whether the instance lacks the collection and its catalog lane will not bring it. The instance then
+    /// needs a rebuild, and nothing may wait for it until then (rule R11).
     pub(super) fn never_mapped(&self, id: LaneId, instance: InstanceId) -> bool {
         // Only collections are mapped.
         let LaneId::Records(collection) = id else { return false };
@@ -332,7 +330,7 @@ impl Board {
         }
     }
 
-    /// For a wake-up that was missed: costs one look at each lane that is looked at.
+    /// Makes up for a missed wake-up. Costs one look at each lane that it visits.
     fn look_again(&mut self, look: Look, effects: &mut Vec<Effect>) {
         let held: Vec<_> = self.held.keys().copied().collect();
         for id in held {
@@ -362,7 +360,7 @@ impl Board {
         }
         if before == Reach::Away {
             self.returned[instance.0] = self.last;
-            // What failed there before it went away says nothing of what will fail now.
+            // Failures from before the instance went away say nothing about what will fail now.
             let lanes: Vec<LaneId> = self.lanes.restless().collect();
             for lane in lanes {
                 let Some(lane) = self.lanes.get_mut(&lane) else { continue };
@@ -391,8 +389,8 @@ impl Board {
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
     }
 
-    /// Rule R11: only a collection's lane, and only if two others in step durably have more. The instance may have moved
-    /// since it was found to be the last.
+    /// Rule R11: only in a collection's lane, and only if two others in step durably have more. The instance may have
+    /// moved since it was found to be the last.
     fn left_behind(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         // Late: the collection was deleted since.
         let Some(lane) = self.lanes.get(&id).filter(|_| id != LaneId::Catalog) else { return };
@@ -406,7 +404,8 @@ impl Board {
         persist_divergence(diverged, DivergenceCause::LeftBehind, effects);
     }
 
-    /// Stops sending and serving at once. Returns the replicas whose state is another one now: the caller makes that durable.
+    /// Stops sending to these replicas and serving from them at once. Returns those whose state has changed, which the
+    /// caller makes durable.
     pub(super) fn diverge(&mut self, replicas: Vec<(LaneId, InstanceId)>) -> Vec<(LaneId, InstanceId)> {
         self.diverge_to(DivergenceCause::Unverified, replicas)
     }
@@ -452,8 +451,8 @@ pub(super) fn persist_divergence(
     }
 }
 
-/// What must be on the board, since it is worked on. A step that finds it missing panics: the process ends, and the journal
-/// restores what is true (decision 0026).
+/// Unwraps something that must be on the board because it is being worked on. A step that finds it missing panics: the
+/// process ends, and the true state is restored from the journal (decision 0026).
 #[track_caller]
 pub(super) fn known<T>(found: Option<T>) -> T {
     match found {
@@ -462,7 +461,7 @@ pub(super) fn known<T>(found: Option<T>) -> T {
     }
 }
 
-/// What cannot have happened, as [`known`].
+/// Panics because of something that cannot have happened, like [`known`].
 #[track_caller]
 pub(super) fn never(what: &str) -> ! {
     panic!("{what}")

@@ -1,4 +1,4 @@
-//! What a marker may claim of an instance, and what becomes of one that has come back older (rule R16).
+//! Markers, and instances that have come back older (rule R16): what a marker may claim, and which copies are no longer trusted.
 
 use super::{Board, DivergenceCause, Effect, persist_divergence};
 use crate::ids::{InstanceId, LaneId, Seq};
@@ -6,10 +6,11 @@ use crate::order::catalog::Collection;
 use crate::order::lane::{Lane, LaneState};
 
 impl Board {
-    /// Everything up to here is durably known to be applied or skipped on the instance, in every lane. A lane in which it is
-    /// not in step holds that back: what is found equal there later may have been executed after the marker.
+    /// The position up to which everything is durably known to be applied or skipped on the instance, in every lane. A
+    /// lane in which it is not in step holds the position back: what is later found equal there may have been executed
+    /// after the marker was written.
     pub fn settled_through(&self, instance: InstanceId) -> Seq {
-        // What is in a halted lane is not on the board.
+        // The entries of a halted lane are not on the board.
         if !self.halted.is_empty() {
             return Seq::ZERO;
         }
@@ -17,8 +18,8 @@ impl Board {
             let progress = lane.progress(instance);
             match progress.state {
                 LaneState::InStep => lane.first_unsettled(instance).map(Seq::prior),
-                // What a copy that is out of step holds at its position is not proven: a repair may bring it there only later,
-                // at this very position (rule R14).
+                // The content of a copy that is out of step is not proven at its position. A repair may bring it there
+                // only later, at this very position (rule R14).
                 LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned | LaneState::Contradicted => {
                     Some(progress.durable.prior())
                 }
@@ -28,9 +29,9 @@ impl Board {
         self.lanes.restless_lanes().filter_map(|(_, lane)| settled(lane)).min().unwrap_or(self.last)
     }
 
-    /// Every copy that something may have changed after this position is diverged there: it is compared, or made anew. The
-    /// others are what they were. Which collections a change of the catalog was about is not known after a restart: then it may
-    /// have been any. The only copy stays, whatever it lacks: nothing else could serve, or make it whole.
+    /// Makes diverged every copy on the instance that something may have changed after this position: it is compared, or
+    /// replaced by a new copy. The others are unchanged. After a restart it is not known which collections a change of the
+    /// catalog was about, so it may have been any. The only copy stays, whatever it lacks: nothing else could serve, or heal it.
     pub(super) fn came_back_older(&mut self, instance: InstanceId, through: Seq, effects: &mut Vec<Effect>) {
         self.comparisons_of_repairs_are_void(instance);
         let moved = |id| self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).durable > through);

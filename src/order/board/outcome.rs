@@ -1,8 +1,7 @@
-//! What an attempt's outcome means (rules R2, R3, R4).
+//! The meaning of an attempt's outcome (rules R2, R3, R4).
 //!
-//! Every outcome ends the request in flight of one replica, or keeps it in flight, and may settle entries.
-//! [`super::abandon`] decides when an unanswered entry is given up; [`super::record`] handles what must first be
-//! durable.
+//! Every outcome ends the request in flight of one replica, or keeps it in flight, and may settle entries. [`super::abandon`]
+//! decides when an unanswered entry is given up; [`super::record`] handles what must first be durable.
 
 use super::{
     Action, Board, ClientAnswer, Consequences, DivergenceCause, Effect, Health, Outcome, Record, Resolved, Retry,
@@ -141,8 +140,8 @@ impl Board {
         self.begin_record(id, instance, record, pending, effects);
     }
 
-    /// Executed here although another instance rejected it: the replica is not served until it has been compared (rule
-    /// R4). The catalog lane never stops; there, the collections that the shell names become diverged.
+    /// Executed here although another instance rejected it: the replica does not serve until it has been compared (rule
+    /// R4). The catalog lane never stops. There, the collections that the shell names become diverged.
     fn applied_after_refusal(
         &mut self,
         id: LaneId,
@@ -279,7 +278,7 @@ impl Board {
         let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         progress.declined = Some(seq);
-        // It was answered, and whatever had no answer before it was over then: a deletion does not wait for it.
+        // The request was answered, so every earlier one without an answer is over, and a deletion does not wait for it.
         progress.over = progress.doubt;
         if deleted {
             // The collection is gone there, so nothing can be in doubt. Otherwise the deletion and the doubt would wait
@@ -329,13 +328,13 @@ impl Board {
         }
     }
 
-    /// Whether a client still waits for the entry.
+    /// Returns whether a client still waits for the entry, if the entry is on the board.
     pub fn client(&self, lane: LaneId, seq: Seq) -> Option<ClientState> {
         self.lanes.get(&lane).and_then(|lane| lane.slot(seq)).map(|slot| slot.client)
     }
 }
 
-/// Whether the instance lived to answer.
+/// Returns whether the instance lived to answer.
 const fn is_answer(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Applied(_) | Outcome::Void | Outcome::Rejected { .. } | Outcome::Failed { .. } | Outcome::Unfit => {
@@ -345,7 +344,7 @@ const fn is_answer(outcome: &Outcome) -> bool {
     }
 }
 
-/// The first write with embeddings that is applied gives the collection its dimension (rule R4).
+/// Notes the collection's dimension, which the first applied write with embeddings sets (rule R4).
 fn note_dimension(id: LaneId, lane: &mut Lane, last: Seq, changes: &mut Vec<CatalogChange>) {
     // The catalog has no dimension.
     let LaneId::Records(collection) = id else { return };

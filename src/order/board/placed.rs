@@ -1,8 +1,8 @@
-//! What an operator's word changes: a switchover makes another instance the preferred one, a drain takes clients' requests
-//! off one.
+//! The effect of an operator's placement: a switchover makes another instance the preferred one, a drain takes clients'
+//! requests off an instance.
 //!
-//! It decides who of those that could take an open entry, or serve a read, is used. It never decides what may be sent at
-//! all: a switchover or a drain breaks no other rule, and ends in no state that a restart would have to know of.
+//! Decides which of the instances that could take an open entry, or serve a read, is used. It never decides what may be
+//! sent at all: a switchover or a drain breaks no other rule, and leaves no state that has to survive a restart.
 
 use super::{Board, Consistency, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
@@ -11,7 +11,7 @@ use crate::order::choose::Candidate;
 use crate::order::lane::{InFlight, Lane, LaneState, Trail};
 use crate::order::placement::{Duty, Handover};
 
-/// How many entries an instance may have to pass before one that waits for it.
+/// How many entries an instance may have to pass before an entry that waits for it.
 const NEAR: usize = 64;
 
 /// Why an instance cannot become the preferred one now.
@@ -19,13 +19,13 @@ const NEAR: usize = 64;
 pub enum NotReady {
     Away,
     Drained,
-    /// It serves so many collections not, which another instance serves.
+    /// It does not serve this many collections that another instance serves.
     Lacks(usize),
-    /// It has so many writes yet to apply, or one is in doubt there.
+    /// It has this many writes yet to apply, or a write is in doubt on it.
     Behind(u64),
 }
 
-/// What nobody else could serve, or would hold, without some instances.
+/// The collections that no other instance could serve, or would hold, without certain instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastCopies {
     pub count: usize,
@@ -34,7 +34,7 @@ pub struct LastCopies {
 }
 
 impl Board {
-    /// The preferred instance: it executes writes first while it can, and replicas are spared by it.
+    /// The preferred instance. It executes writes first while it can, which spares the replicas.
     pub fn primary(&self) -> InstanceId {
         self.placement.primary()
     }
@@ -55,7 +55,7 @@ impl Board {
         self.dirty.extend(self.lanes.restless());
     }
 
-    /// A stopped instance is away, whatever its probes say.
+    /// Sets what the instance is used for. A stopped instance is away, whatever its probes report.
     pub(super) fn assign(&mut self, instance: InstanceId, duty: Duty) {
         let before = self.placement.assign(instance, duty);
         let seen = match duty {
@@ -69,8 +69,8 @@ impl Board {
         }
     }
 
-    /// Of the instances that stand before this open entry, those that it may go to now. None: it waits for another one,
-    /// which is about to stand there.
+    /// Of the instances whose head is this open entry, returns those that it may go to now. Returns none if the entry
+    /// waits for another instance that is about to reach it.
     pub(super) fn placed(&mut self, id: LaneId, seq: Seq, candidates: Vec<Candidate>) -> Vec<Candidate> {
         if !candidates.iter().any(|candidate| self.placement.is_on_duty(candidate.instance)) {
             let comes = |other: &InstanceId| self.placement.is_on_duty(*other) && self.comes(id, seq, *other);
@@ -91,8 +91,8 @@ impl Board {
         candidates.into_iter().filter(|candidate| self.placement.is_on_duty(candidate.instance)).collect()
     }
 
-    /// Whether the instance will stand before this open entry in a moment: it is near, nothing is in doubt or paused there,
-    /// and nothing keeps the entry from it.
+    /// Returns whether this open entry will be the instance's head in a moment: the instance is near, nothing is in
+    /// doubt or paused on it, and nothing keeps the entry from it.
     fn comes(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
         let Some(lane) = self.lanes.get(&id) else { return false };
         let mapped = match id {
@@ -109,24 +109,24 @@ impl Board {
             && !self.others_come_first(id, seq, instance)
     }
 
-    /// Whether the instance follows the lane, and has passed all but a few entries before this one. One with something in
-    /// doubt may be about to hang in it again, also while that is sent once more.
+    /// Returns whether the instance follows the lane and has passed all but a few entries before this one. An instance
+    /// with something in doubt may be about to hang on it again, even while that is being sent once more.
     fn is_near(&self, lane: &Lane, seq: Seq, instance: InstanceId) -> bool {
         let progress = lane.progress(instance);
         self.reach[instance.0] != Reach::Away
             && progress.state == LaneState::InStep
             && !matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused)
             && !lane.doubtful(instance)
-            // What is held is sent as soon as anybody waits for it.
+            // Held entries are sent as soon as they are needed.
             && (lane.distance(instance, seq) <= NEAR || matches!(progress.trail, Trail::Held(_)))
     }
 
-    /// Whether the instance serves the catalog, now or in a moment.
+    /// Returns whether the instance serves the catalog, now or in a moment.
     fn nearly_serves_catalog(&self, instance: InstanceId) -> bool {
         self.lanes.get(&LaneId::Catalog).is_some_and(|lane| self.is_near(lane, lane.answered, instance))
     }
 
-    /// Whether the instance serves the collection, now or in a moment.
+    /// Returns whether the instance serves the collection, now or in a moment.
     fn nearly_serves(&self, collection: CollectionId, instance: InstanceId) -> bool {
         let lane = self.lanes.get(&LaneId::Records(collection));
         self.serves(collection, instance, Consistency::Any)
@@ -134,8 +134,8 @@ impl Board {
             && lane.is_none_or(|lane| self.is_near(lane, lane.answered, instance))
     }
 
-    /// Of the instances that could serve a read, those that are used for it: a drained one only where no other serves, now
-    /// or in a moment.
+    /// Of the instances that could serve a read, returns those that are used for it. A drained one is used only if no
+    /// other one serves, now or in a moment.
     pub fn spared(&self, collection: Option<CollectionId>, candidates: Vec<Candidate>) -> Vec<Candidate> {
         let on_duty = |candidate: &Candidate| self.placement.is_on_duty(candidate.instance);
         if candidates.iter().all(on_duty) {
@@ -150,7 +150,7 @@ impl Board {
         candidates.into_iter().filter(|candidate| !other || on_duty(candidate)).collect()
     }
 
-    /// Whether requests of clients' open entries are under way on the instance.
+    /// Returns whether requests of clients' open entries are under way on the instance.
     pub fn executes_first(&self, instance: InstanceId) -> bool {
         let open = |lane: &Lane| match lane.progress(instance).in_flight {
             InFlight::Sent { last, .. } => lane.slot(last).is_some_and(|slot| slot.entry.verdict.is_none()),
@@ -160,7 +160,7 @@ impl Board {
         self.lanes.restless_lanes().any(|(_, lane)| open(lane))
     }
 
-    /// Requests of the lanes that are under way on the instance.
+    /// The number of lanes that have a request under way on the instance.
     pub fn requests_of_lanes(&self, instance: InstanceId) -> usize {
         self.lanes.restless_lanes().filter(|(_, lane)| lane.progress(instance).busy()).count()
     }
@@ -189,7 +189,7 @@ impl Board {
         (!all_near).then(|| NotReady::Behind(self.backlog(instance)))
     }
 
-    /// What nobody else could serve if the instance were drained; `None`: nothing.
+    /// The collections that no other instance could serve if this one were drained; `None` if nothing would be missing.
     pub fn last_copies(&self, instance: InstanceId) -> Option<LastCopies> {
         let others = || self.instances().filter(|other| *other != instance && self.placement.is_on_duty(*other));
         let last = |known: &&Collection| {
@@ -201,8 +201,8 @@ impl Board {
         (found.count > 0 || !anybody).then_some(found)
     }
 
-    /// What nobody would hold any more if these instances were taken out; `None`: nothing. What the others still lack of
-    /// it, the journal has.
+    /// The collections that no instance would hold if these were removed; `None` if there are none. The journal has
+    /// whatever the others still lack of them.
     pub fn held_by_these_alone(&self, going: &[InstanceId]) -> Option<LastCopies> {
         let staying = || self.instances().filter(|other| !going.contains(other));
         let alone = |known: &&Collection| {

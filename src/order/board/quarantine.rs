@@ -1,4 +1,4 @@
-//! What becomes of an entry that is set aside, and what an operator may ask and say about it (rule R13).
+//! The consequences of setting an entry aside, and how operators inspect and resolve it (rule R13).
 //!
 //! [`super::suspects`] decides whether an entry is set aside.
 
@@ -14,16 +14,16 @@ use crate::order::vouching::{Conditions, Refusal, RequestClass, Vouching};
 struct Apart {
     /// They died of the entry.
     died: Vec<(LaneId, InstanceId)>,
-    /// They may differ from the one that goes on: they may hold the entry, or lack it.
+    /// They may differ from the instance that goes on: they may hold the entry, or lack it.
     unlike: Vec<(LaneId, InstanceId)>,
 }
 
 impl Board {
-    /// Sets the entry aside for good: its client is told so once that is durable, the lane goes on behind it, and each
+    /// Sets the entry aside for good. Its client is told once that is durable, the lane goes on behind it, and each
     /// instance that may hold something of it leaves the collection. A crash before that is durable leaves a suspect.
     ///
-    /// `bearer`: the instance whose record carries the verdict; nothing in flight there could still be answered.
-    /// `died`: the instance that died of the entry last. `about`: the collection that a catalog entry is about.
+    /// `bearer`: the instance whose record carries the verdict. Nothing in flight there can still be answered. `died`:
+    /// the instance that died of the entry last. `about`: the collection that a catalog entry is about.
     pub(super) fn quarantine(
         &mut self,
         id: LaneId,
@@ -58,15 +58,14 @@ impl Board {
         self.begin_record(id, bearer, record, pending, effects);
     }
 
-    /// One instance goes on, preferably one that is there and has never had the entry; so does each that is surely like
-    /// it. If only the one that died is left, it stays, and what it holds counts.
+    /// Decides which instances leave. One goes on, preferably one that is reachable and has never had the entry, and so
+    /// does each one that is certainly like it. If only the one that died is left, it stays, and what it holds counts.
     fn apart(&self, id: LaneId, seq: Seq, died: Option<InstanceId>, about: Option<CollectionId>) -> Apart {
         let Some(lane) = self.lanes.get(&id) else { return Apart::default() };
         let Some(slot) = lane.slot(seq) else { return Apart::default() };
         let place = match id {
             LaneId::Records(collection) => Some(collection),
-            // What any other entry of the catalog may have left behind is undone where the entry was in doubt (rule
-            // R4).
+            // Any other catalog entry is undone where it was in doubt (rule R4).
             LaneId::Catalog => about.filter(|_| slot.entry.profile.kind == Kind::UpdateCollection),
         };
         let Some(collection) = place else { return Apart::default() };
@@ -92,13 +91,13 @@ impl Board {
         apart
     }
 
-    /// Whether the entry is refused unsent, because an entry of its class is quarantined in the lane.
+    /// Returns whether the entry is quarantined unsent, because an entry of its class is quarantined in the lane.
     pub(super) fn shares_a_quarantine(&self, id: LaneId, seq: Seq) -> bool {
         let Some(quarantined) = self.quarantined.get(&id) else { return false };
         let Some(lane) = self.lanes.get(&id) else { return false };
         let Some(slot) = lane.slot(seq) else { return false };
         let class = slot.entry.profile.class();
-        // In the catalog lane nobody knows what it was about.
+        // For a catalog entry that is in doubt, it is not known what it was about.
         let known = id != LaneId::Catalog || lane.replicas.iter().all(|progress| progress.doubt < seq);
         slot.entry.profile.vouching == Vouching::Unvouched
             && known
@@ -106,7 +105,7 @@ impl Board {
             && quarantined.values().any(|other| *other == class)
     }
 
-    /// The verdict is durable.
+    /// Notes the quarantine, whose verdict is now durable.
     pub(super) fn note_quarantined(&mut self, id: LaneId, seq: Seq) {
         let Some(lane) = self.lanes.get(&id).filter(|lane| lane.closed_by.is_none()) else { return };
         let Some(slot) = lane.slot(seq) else { return };
@@ -115,7 +114,7 @@ impl Board {
         self.suspects_changed();
     }
 
-    /// Whether this lane refuses a new write of this class that is not vouched for, and because of which entry.
+    /// Returns why this lane refuses a new write of this class that is not vouched for, if it does.
     pub fn refusal(&self, lane: LaneId, class: RequestClass) -> Option<Refusal> {
         self.refused(lane, |suspected, other| suspected == lane || other == class, |other| other == class)
     }
@@ -162,7 +161,7 @@ impl Board {
         effects.push(Effect::Persist(Persist::Lifted { seq }));
     }
 
-    /// The replica is compared once nothing can be executed there any more.
+    /// Makes the quarantined replica a diverged one. It is compared once nothing that was sent to it can still be executed.
     pub(super) fn reconsider(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(instance);

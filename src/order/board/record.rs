@@ -1,4 +1,4 @@
-//! What waits for the journal, and what happens once it is durable (rule R2).
+//! Records: what waits for the journal, and what happens once it is durable (rule R2).
 
 use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, Urgency, known, never};
 use crate::ids::{InstanceId, LaneId, Seq};
@@ -7,7 +7,8 @@ use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, LaneState, Pending};
 
 impl Board {
-    /// The replica's request stays in flight until the record is durable: no second request may be in doubt (rule R1).
+    /// Begins a record. The replica's request stays in flight until the record is durable: no second request may be in
+    /// doubt (rule R1).
     pub(super) fn begin_record(
         &mut self,
         id: LaneId,
@@ -57,14 +58,14 @@ impl Board {
         }
         match id {
             LaneId::Catalog => self.fold_catalog(through, &pending, effects),
-            // The new copy's id there (rule R14), and a dimension, which the catalog does not keep.
+            // The new copy's id on the instance (rule R14), and a dimension, which the catalog does not keep.
             LaneId::Records(_) => pending.changes.iter().for_each(|change| self.catalog.fold(Seq::ZERO, change)),
         }
         self.give_answers(id, instance, &pending.answers, effects);
     }
 
     fn fold_catalog(&mut self, through: Seq, pending: &Pending, effects: &mut Vec<Effect>) {
-        // What a deletion hits is read before the deletion is folded.
+        // The collections that a deletion hits are read before the deletion is folded.
         for (seq, verdict) in &pending.verdicts {
             self.catalog_settled(*seq, *verdict, effects);
         }
@@ -117,7 +118,7 @@ impl Board {
     pub(super) fn found_equal(&mut self, comparison: &Comparison, effects: &mut Vec<Effect>) {
         let Comparison { collection, reference, instance, at, wait, divergences } = *comparison;
         let id = LaneId::Records(collection);
-        // Another copy is about to take the place of the one that was compared, or this one is being written to.
+        // Another copy is about to take the place of the one that was compared, or that one is being written to.
         if self.cutovers.contains_key(&id) || self.is_repaired(id, instance) {
             return;
         }
@@ -151,7 +152,7 @@ impl Board {
         }
     }
 
-    /// Whether an entry of this kind changes the catalog when it is applied.
+    /// Returns whether an entry of this kind changes the catalog when it is applied.
     pub fn changes_catalog(kind: Kind) -> bool {
         !kind.is_record()
     }

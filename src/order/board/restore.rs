@@ -1,4 +1,4 @@
-//! The board after a restart: what is not known durably counts as in doubt (rule R2) and as answered (rule R5).
+//! The board after a restart: what is not durably known counts as in doubt (rule R2) and as answered (rule R5).
 
 use std::collections::BTreeSet;
 
@@ -11,35 +11,35 @@ use crate::order::merging::MergeLimits;
 use crate::order::vouching::RequestClass;
 use crate::proof::{self, Rule};
 
-/// An entry as the journal has it.
+/// An entry, as stored in the journal.
 #[derive(Clone, Debug)]
 pub struct RestoredEntry {
     pub seq: Seq,
     pub profile: Profile,
     pub verdict: Option<Verdict>,
     pub intent: Intent,
-    /// A limited delete whose ids are durable.
+    /// For a limited delete: its ids are durable.
     pub resolved: bool,
     pub ack_state: AckState,
-    /// The instance that died while it had it, and the collection that a catalog entry is about (rule R13).
+    /// The instance that died while it had the entry, and the collection that a catalog entry is about (rule R13).
     pub suspect_on: Option<(InstanceId, Option<CollectionId>)>,
 }
 
-/// A replica's progress as the journal has it.
+/// A replica's progress, as stored in the journal.
 #[derive(Clone, Debug)]
 pub struct RestoredProgress {
     pub durable: Seq,
     pub state: LaneState,
 }
 
-/// A lane as the journal has it.
+/// A lane, as stored in the journal.
 #[derive(Clone, Debug)]
 pub struct RestoredLane {
     pub id: LaneId,
     pub dimension: Dimension,
-    /// Nothing at or below it is left in the journal, though instances may lack it (rule R11).
+    /// The journal keeps nothing at or below this position, although instances may lack it (rule R11).
     pub floor: Seq,
-    /// Entries that are quarantined and not lifted (rule R13).
+    /// Quarantined entries that are not lifted (rule R13).
     pub quarantined: Vec<(Seq, RequestClass)>,
     /// In `seq` order.
     pub entries: Vec<RestoredEntry>,
@@ -48,7 +48,7 @@ pub struct RestoredLane {
 }
 
 impl Board {
-    /// The board of this journal. No instance is reachable yet.
+    /// Returns the board of this journal. No instance is reachable yet.
     pub fn restore(
         instances: Vec<InstanceName>,
         limits: MergeLimits,
@@ -61,7 +61,7 @@ impl Board {
         (board, effects)
     }
 
-    /// Puts what the journal has on a new board. `halted`: the lanes in which nothing is to be done.
+    /// Fills a new board with the content of the journal. `halted`: the lanes in which nothing is done.
     pub fn fill(
         &mut self,
         catalog: Catalog,
@@ -142,8 +142,8 @@ impl Board {
         }
     }
 
-    /// What follows the durable progress may have been sent before the crash, in the longest run that could have
-    /// been. So may an entry that has been refused elsewhere since, and would be skipped now.
+    /// Marks what follows the durable progress as in doubt. It may have been sent before the crash, in the longest run
+    /// that could have been. So may an entry that has been rejected elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         if proof::broken(Rule::RememberDoubt) && id != LaneId::Catalog {
             return;
@@ -157,7 +157,7 @@ impl Board {
             };
             let lane = known(self.lanes.get(&id));
             if lane.progress(instance).state != LaneState::InStep {
-                // What it was sent before it diverged may still be executed: it cannot be compared yet.
+                // Requests sent to it before it diverged may still be executed, so it cannot be compared yet.
                 self.await_restored(id, instance, Seq::ZERO, effects);
             } else if mapped && let Some(doubt) = lane.doubtful_end(instance, before, limits) {
                 self.await_restored(id, instance, doubt, effects);
@@ -174,7 +174,8 @@ impl Board {
         effects.push(Effect::Perform(Action::AwaitQuiescence { lane: id, instance, wait, why }));
     }
 
-    /// Lanes of deleted collections: which deletion hit them is not known any more, so each waits for them all.
+    /// Closes the lanes of deleted collections. It is no longer known which deletion closed which lane, so each
+    /// deletion waits for all of them.
     fn close_gone(&mut self, gone: &[LaneId], effects: &mut Vec<Effect>) {
         for id in gone {
             self.at = Some(*id);
@@ -191,7 +192,8 @@ impl Board {
         }
     }
 
-    /// Which collections the catalog entries were about is not known any more: each counts for all (rule R5).
+    /// Counts the last answered catalog entry for every collection, since it is no longer known which collections the
+    /// catalog entries were about (rule R5).
     fn touch_collections(&mut self) {
         let answered = known(self.lanes.get(&LaneId::Catalog)).answered;
         let all: Vec<_> = self.catalog.collections().map(|collection| collection.id).collect();
@@ -201,7 +203,8 @@ impl Board {
     }
 }
 
-/// A catalog entry is answered only once its verdict is durable; a record write may be as soon as it is applied.
+/// Returns whether an entry with this verdict may have been answered. A catalog entry is answered only once its verdict
+/// is durable; a record write may be answered as soon as it is applied.
 fn counts_as_answered(id: LaneId, verdict: Option<Verdict>) -> bool {
     match verdict {
         Some(Verdict::Applied) => true,
@@ -210,7 +213,7 @@ fn counts_as_answered(id: LaneId, verdict: Option<Verdict>) -> bool {
     }
 }
 
-/// What lies below the floor is gone: a replica that needs it cannot catch up entry by entry (rule R11).
+/// Rebuilds the lane. What lies below the floor is gone, so a replica that needs it cannot catch up entry by entry (rule R11).
 fn rebuild(restored: RestoredLane, below_floor: &mut Vec<(LaneId, InstanceId)>) -> Lane {
     let mut replicas = Vec::new();
     for (index, progress) in restored.replicas.iter().enumerate() {
@@ -234,7 +237,7 @@ fn rebuild(restored: RestoredLane, below_floor: &mut Vec<(LaneId, InstanceId)>) 
         if let Some(slot) = lane.slot_mut(entry.seq) {
             slot.resolved = entry.resolved;
             slot.changes = entry.intent.changes();
-            // By an earlier edge.
+            // An earlier edge may have sent it.
             slot.may_have_run = true;
             slot.ack_state = entry.ack_state;
         }

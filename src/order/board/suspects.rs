@@ -1,8 +1,8 @@
-//! What an instance died of, as far as can be told (rule R13).
+//! Which entry an instance died of, as far as can be told (rule R13).
 //!
-//! Decides what a death means for the entry that was in flight: it goes elsewhere; it is bound to the instance that
-//! died, and tried there once more, alone; or it has had its chance. [`super::quarantine`] says what a quarantine
-//! consists of.
+//! Decides what a death means for the entry that was in flight. It goes to another instance; or it is bound to the
+//! instance that died and tried there once more, alone; or it has had its chance. [`super::quarantine`] decides what a
+//! quarantine consists of.
 
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
 use super::{breach, known, persist_divergence};
@@ -11,16 +11,15 @@ use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
 use crate::order::vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
 
-/// After this many deaths of one vouched entry that other instances have, an instance leaves the lane.
+/// After this many deaths from one vouched-for entry that other instances have, an instance leaves the lane.
 const DEATHS_ELSEWHERE_APPLIED: u32 = 3;
-/// After this many deaths of one entry on one instance, each further one makes the instance wait longer for it.
+/// After this many deaths from one entry on one instance, each further death makes the instance wait longer for it.
 pub(super) const DEATHS_WITHOUT_PAUSE: u32 = 3;
-/// After this many attempts alone without an answer, although the instance was there, the entry has had its chance.
+/// After this many attempts alone without an answer, although the instance was reachable, the entry has had its chance.
 const UNANSWERED_ALONE: u32 = 2;
-/// How often the wait for an instance may end while the instance is there and the entry has not been tried again.
+/// How often the wait for an instance may end while it is reachable and the entry has not been tried again.
 const WAITS_WHILE_HERE: u32 = 3;
-/// After this many waits, what is like the suspect no longer waits for it: perhaps nobody is left who could end the
-/// wait.
+/// After this many waits, requests like the suspect no longer wait for it: the verdict may never come.
 const WAITS_OF_OTHERS: u32 = 3;
 
 /// An entry that an instance may have died of.
@@ -31,7 +30,7 @@ pub(super) struct Suspect {
     pub role: Role,
     /// The collection that a catalog entry is about.
     pub about: Option<CollectionId>,
-    /// The wait that began with the death: it tells which [`Action::AwaitReturn`] counts.
+    /// The wait that began with the death. It identifies the [`Action::AwaitReturn`] that counts.
     pub wait: WaitId,
     /// How often the wait has ended (`waits`), and how often while the instance was there (`waited`).
     pub waits: u32,
@@ -39,10 +38,10 @@ pub(super) struct Suspect {
     pub chance: Chance,
 }
 
-/// What depends on a suspect.
+/// Whether the suspected entry is settled elsewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// No instance has given a verdict, and no other one gets the entry.
+    /// No instance has given a verdict, and no other instance gets the entry.
     Open,
     /// Other instances have the entry; this one dies of it.
     Carried,
@@ -52,12 +51,12 @@ pub(super) enum Role {
 pub(super) enum Chance {
     /// It is tried once more, alone, when the instance is back.
     Left,
-    /// It is quarantined as soon as the record of that can begin.
+    /// It is quarantined as soon as that record can begin.
     Had,
 }
 
 impl Board {
-    /// The instance died while it had this request. The request is in doubt there, like any without an answer.
+    /// Handles the instance's death while it had this request. The request is in doubt there, like any without an answer.
     pub(super) fn died(
         &mut self,
         id: LaneId,
@@ -71,13 +70,13 @@ impl Board {
         let instances = lane.replicas.len();
         lane.between_mut(first.prior(), last).for_each(|slot| slot.note_death(instance, instances));
         self.doubt(id, instance, first, last, Health::Gone, effects);
-        // Which entry of a merged request was to blame shows when they are sent one by one.
+        // If the request was merged, sending its entries one by one shows which one was to blame.
         if first == last {
             self.blame(id, instance, first, company, about, effects);
         }
     }
 
-    /// The instance died while it read the ids of a limited delete: nothing was written.
+    /// Handles the instance's death while it read the ids of a limited delete. Nothing was written.
     pub(super) fn died_reading(
         &mut self,
         id: LaneId,
@@ -94,7 +93,7 @@ impl Board {
         self.blame(id, instance, seq, company, None, effects);
     }
 
-    /// What the death means for the one entry that was in flight.
+    /// Decides what the death means for the one entry that was in flight.
     fn blame(
         &mut self,
         id: LaneId,
@@ -111,7 +110,7 @@ impl Board {
             return self.died_of_what_is_settled(id, instance, seq, company, about, effects);
         }
         // An entry that may have been acknowledged is tried for as long as it takes. So is a deletion: what it may have
-        // removed from the instance that died is not put back.
+        // removed from the instance that died is not restored.
         let deletes = matches!(slot.entry.profile.kind, Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset);
         if slot.ack_state == AckState::MaybeAcknowledged || deletes {
             return;
@@ -123,8 +122,8 @@ impl Board {
         let chance = match (vouching, company) {
             (Vouching::Unvouched, Company::Alone) => Chance::Had,
             (Vouching::Unvouched, Company::Others) => Chance::Left,
-            // Most likely the entry was only there when the instance was killed: others are asked at once, until one of
-            // them has died too, or this one has died again.
+            // Most likely the entry was merely in flight when the instance was killed. Other instances are asked at
+            // once, until one of them has died too, or this one has died again.
             (Vouching::Vouched, Company::Alone | Company::Others) => {
                 let elsewhere = slot.deaths.iter().enumerate().any(|(at, deaths)| at != instance.0 && *deaths > 0);
                 if !elsewhere && slot.deaths(instance) < 2 {
@@ -136,14 +135,14 @@ impl Board {
         self.suspect(id, instance, seq, (chance, about), effects);
     }
 
-    /// Whether entries of the lane could be sent to the instance.
+    /// Returns whether entries of the lane could be sent to the instance.
     pub(super) fn takes(&self, id: LaneId, instance: InstanceId) -> bool {
         let in_step = |lane: &super::Lane| lane.progress(instance).state == LaneState::InStep;
         self.reach[instance.0] != Reach::Away && self.lanes.get(&id).is_some_and(in_step)
     }
 
-    /// From now on no other instance gets the entry. That becomes durable, so that the next edge does not send it
-    /// elsewhere; a crash before that forgets the death.
+    /// Binds the entry to the instance: no other instance gets it from now on. The binding becomes durable, so that the
+    /// next edge does not send the entry elsewhere. A crash before that forgets the death.
     fn suspect(
         &mut self,
         id: LaneId,
@@ -156,7 +155,8 @@ impl Board {
         let wait = lane.progress(instance).wait;
         let Some(slot) = lane.slot_mut(seq) else { return };
         slot.unanswered[instance.0] = 0;
-        // From here on nobody is told that it was applied before that is durable: the next edge may yet set it aside.
+        // From here on the client is not told that the entry was applied before that is durable: the next edge may
+        // still set the entry aside.
         slot.ack_policy = AckPolicy::Durable;
         let class = slot.entry.profile.class();
         if matches!(self.held.get(&id), Some(Held::UntilQuiescent(held)) if *held == seq) {
@@ -171,7 +171,7 @@ impl Board {
         }
     }
 
-    /// After a restart: the entry was bound to this instance.
+    /// Binds the entry to this instance again after a restart.
     pub(super) fn suspect_again(
         &mut self,
         id: LaneId,
@@ -183,9 +183,9 @@ impl Board {
         self.suspect(id, instance, seq, (Chance::Left, about), effects);
     }
 
-    /// Another instance has settled the entry, and this one dies of it: this one leaves the lane. The catalog lane
-    /// never stops: in it, the collection that the entry is about becomes diverged on this instance. What is vouched
-    /// for takes more deaths: an instance that is killed again and again for another reason dies of no entry.
+    /// Handles a death from an entry that another instance has settled: the instance that died leaves the lane. The catalog lane
+    /// never stops. There, the collection that the entry is about becomes diverged on this instance. It takes more deaths if the
+    /// entry is vouched for, since an instance that is killed repeatedly for another reason dies of no entry.
     fn died_of_what_is_settled(
         &mut self,
         id: LaneId,
@@ -204,7 +204,7 @@ impl Board {
             Vouching::Unvouched => company == Company::Alone || suspected,
             Vouching::Vouched => slot.deaths(instance) >= DEATHS_ELSEWHERE_APPLIED,
         };
-        // Reading what it has of the entry may cost it its life as well.
+        // Reading what the instance has of the entry may kill it as well.
         let cause = DivergenceCause::Quarantined;
         match (enough, id, about) {
             (true, LaneId::Records(_), _) => {
@@ -228,7 +228,7 @@ impl Board {
         }
     }
 
-    /// Whether the entry at the head may be sent to the instance, as far as deaths are concerned.
+    /// Returns whether the entry at the head may be sent to the instance, as far as deaths are concerned.
     pub(super) fn may_be_risked(&self, id: LaneId, instance: InstanceId, slot: &Slot) -> bool {
         if self.suspects.is_empty() {
             return true;
@@ -252,12 +252,12 @@ impl Board {
         }
         let fresh = self.suspects.iter().filter(|(_, suspect)| suspect.is_fresh());
         let mut here = fresh.map(|(place, _)| place).filter(|(_, at)| *at == instance).peekable();
-        // What is in doubt there is sent again nevertheless: a suspect may be waiting for that.
+        // An entry that is in doubt on the instance is sent again nevertheless, since a suspect may be waiting for that.
         let in_doubt = self.lanes.get(&id).is_some_and(|lane| seq <= lane.progress(instance).doubt);
         here.peek().is_none() || (in_doubt && !here.any(|(lane, _)| self.is_busy(*lane, instance)))
     }
 
-    /// Whether nothing else that is not vouched for is in flight there.
+    /// Returns whether nothing else that is not vouched for is in flight on the instance.
     fn alone(&self, id: LaneId, instance: InstanceId) -> bool {
         let risks = |lane: &super::Lane| {
             let seq = match lane.progress(instance).in_flight {
@@ -281,14 +281,14 @@ impl Board {
         self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).busy())
     }
 
-    /// Whether this open entry is bound to an instance that died while it had it.
+    /// Returns whether this open entry is bound to an instance that died while it had it.
     pub(super) fn is_suspect(&self, id: LaneId, seq: Seq) -> bool {
         self.in_lane(id).any(|(_, suspect)| suspect.role == Role::Open && suspect.seq == seq)
     }
 
-    /// The suspect, if any, for whose verdict a read with these conditions waits if it is not vouched for. It is a
-    /// suspect of the read's collection, or one that searches as the read does; the read waits for the latter no longer
-    /// than others do. Only requests that search have something in common across operations.
+    /// The suspect, if any, whose verdict a read with these conditions waits for, if the read is not vouched for. It is
+    /// a suspect of the read's collection, or one that searches as the read does. For the latter, the read waits no
+    /// longer than other requests do. Only requests that search have something in common across operations.
     pub fn holds_back(&self, collection: CollectionId, conditions: Conditions) -> Option<Refusal> {
         let holds = |((id, _), suspect): &(&(LaneId, InstanceId), &Suspect)| {
             let here = *id == LaneId::Records(collection) || suspect.about == Some(collection);
@@ -303,7 +303,7 @@ impl Board {
         self.suspects.range(all).map(|((_, instance), suspect)| (*instance, suspect))
     }
 
-    /// The instance gave an answer: it does not die of this entry.
+    /// Notes that the instance gave an answer: it does not die of this entry.
     pub(super) fn cleared(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         let Some(suspect) = self.suspects.remove(&(id, instance)) else { return };
         let slot = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(suspect.seq));
@@ -316,7 +316,7 @@ impl Board {
         self.suspects_changed();
     }
 
-    /// A request to an instance with suspects has ended: one of them may have waited to be alone.
+    /// Wakes the instance's suspects after a request to it has ended: one of them may have waited to be alone.
     pub(super) fn wake_suspects(&mut self, instance: InstanceId) {
         if !self.suspects.is_empty() {
             let lanes = self.suspects.keys().filter(|(_, at)| *at == instance).map(|(lane, _)| *lane);
@@ -324,12 +324,13 @@ impl Board {
         }
     }
 
-    /// Looks again at whatever waited for a suspect.
+    /// Looks again at every lane that may wait for a suspect.
     pub(super) fn suspects_changed(&mut self) {
         self.dirty.extend(self.lanes.restless());
     }
 
-    /// An attempt alone had no answer, and no death was seen. After some of these the entry is not tried again.
+    /// Notes an attempt alone that got no answer, although no death was seen. After a few of these, the entry is not
+    /// tried again.
     pub(super) fn unanswered_alone(&mut self, id: LaneId, instance: InstanceId, seq: Seq) {
         let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return };
         let enough = slot.unanswered[instance.0] >= UNANSWERED_ALONE;
@@ -342,8 +343,8 @@ impl Board {
         }
     }
 
-    /// The wait for the instance is over. While no other instance is there, nobody waits for the verdict: the wait goes
-    /// on.
+    /// Handles the end of the wait for the instance. As long as no other instance could take the entry, nothing depends
+    /// on the verdict, and the wait goes on.
     pub(super) fn return_awaited(&mut self, id: LaneId, instance: InstanceId, wait: WaitId, effects: &mut Vec<Effect>) {
         let here = self.reach[instance.0] != Reach::Away;
         let busy = self.is_busy(id, instance);
@@ -366,8 +367,8 @@ impl Board {
         }
     }
 
-    /// Settles the lane's suspects. It quarantines each that has had its chance, and each whose instance has left the
-    /// lane, since no other one gets it.
+    /// Settles the lane's suspects: quarantines each one that has had its chance, or whose instance has left the lane,
+    /// since no other instance gets it.
     pub(super) fn settle_suspects(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         if self.suspects.is_empty() {
             return;
@@ -411,7 +412,7 @@ impl Suspect {
 }
 
 impl Slot {
-    /// Deaths of the instance while it had the entry.
+    /// How often the instance died while it had the entry.
     pub(super) fn deaths(&self, instance: InstanceId) -> u32 {
         self.deaths.get(instance.0).copied().unwrap_or(0)
     }

@@ -1,4 +1,5 @@
-//! What others read from the board: who is fresh (rule R5), who is behind, what could be compared.
+//! Read access to the board for other rooms: which instances are fresh (rule R5), which are behind, and which copies
+//! could be compared.
 
 use std::collections::BTreeSet;
 
@@ -16,17 +17,17 @@ use crate::proof::{self, Rule};
 pub enum Consistency {
     /// Every acknowledged write of the collection is visible.
     Fresh,
-    /// What an instance that is not diverged has.
+    /// The content of any instance that is in step, however far behind.
     Any,
 }
 
-/// A lane, for operators.
+/// A lane's state, for operators.
 #[derive(Clone, Debug)]
 pub struct LaneView {
     pub lane: LaneId,
-    /// By instance: entries it has yet to apply.
+    /// For each instance, the number of entries it has yet to apply.
     pub behind: Vec<u64>,
-    /// By instance.
+    /// The state of each instance.
     pub states: Vec<LaneState>,
     /// Entries that some in-step instance has yet to apply, or that have no verdict.
     pub pending: u64,
@@ -34,7 +35,7 @@ pub struct LaneView {
 }
 
 impl Board {
-    /// What one merged request may hold now.
+    /// The current limits of one merged request.
     pub const fn batches(&self) -> MergeLimits {
         self.batches
     }
@@ -44,8 +45,8 @@ impl Board {
         &self.catalog
     }
 
-    /// The instances that may serve a read of this collection now, with their health; [`Board::spared`] says which of them
-    /// are used. Loads are the caller's.
+    /// The instances that may serve a read of this collection now, with their health. [`Board::spared`] decides which
+    /// of them are used. The caller fills in the loads.
     pub fn readers(&self, collection: CollectionId, consistency: Consistency) -> Vec<Candidate> {
         let consistency = if proof::broken(Rule::FreshReads) { Consistency::Any } else { consistency };
         self.candidates(|instance| self.serves(collection, instance, consistency))
@@ -57,7 +58,7 @@ impl Board {
         self.candidates(|instance| any || self.catalog_fresh(instance))
     }
 
-    /// The instances that may serve what is neither.
+    /// The instances that may serve any other request.
     pub fn usable(&self) -> Vec<Candidate> {
         self.candidates(|_| true)
     }
@@ -80,9 +81,9 @@ impl Board {
         })
     }
 
-    /// Whether the instance may serve reads of the collection.
+    /// Returns whether the instance may serve reads of the collection.
     pub fn serves(&self, collection: CollectionId, instance: InstanceId, consistency: Consistency) -> bool {
-        // Deleted since it was asked for.
+        // The collection was deleted in the meantime.
         let Some(entry) = self.catalog.get(collection) else { return false };
         if entry.mappings[instance.0].is_none() || self.state_of(collection, instance) != LaneState::InStep {
             return false;
@@ -98,30 +99,30 @@ impl Board {
         self.lanes.get(&LaneId::Records(collection)).map_or(LaneState::InStep, |lane| lane.progress(instance).state)
     }
 
-    /// Everything in the lane up to here is applied or skipped on the instance.
+    /// The position in the lane up to which everything is applied or skipped on the instance.
     pub fn covered(&self, id: LaneId, instance: InstanceId) -> Seq {
         self.lanes.get(&id).map_or(Seq::ZERO, |lane| lane.covered(instance))
     }
 
-    /// The lane's newest entry, as far as the board has heard of it.
+    /// The lane's newest entry that the board has received.
     pub fn lane_end(&self, id: LaneId) -> Seq {
         let Some(lane) = self.lanes.get(&id) else { return Seq::ZERO };
         let passed = self.instances().map(|instance| lane.covered(instance)).max();
         lane.slots.back().map(|slot| slot.entry.seq).max(passed).unwrap_or(Seq::ZERO)
     }
 
-    /// Whether the instance has a copy of the collection in step.
+    /// Returns whether the instance has a copy of the collection in step.
     pub(super) fn holds(&self, collection: CollectionId, instance: InstanceId) -> bool {
         self.catalog.mapping(collection, instance).is_some() && self.state_of(collection, instance) == LaneState::InStep
     }
 
-    /// Whether another instance, which can be reached, has a copy in step.
+    /// Returns whether another reachable instance has a copy in step.
     pub(super) fn another_holds(&self, collection: CollectionId, instance: InstanceId) -> bool {
         let there = |other: InstanceId| self.reach[other.0] != Reach::Away;
         self.instances().any(|other| other != instance && there(other) && self.holds(collection, other))
     }
 
-    /// Whether every reachable instance has executed the entry, diverged ones aside.
+    /// Returns whether every reachable instance has executed the entry, diverged ones aside.
     pub fn everywhere_here(&self, id: LaneId, seq: Seq) -> bool {
         // A lane is forgotten when nothing is left to wait for.
         let Some(lane) = self.lanes.get(&id) else { return true };
@@ -132,9 +133,9 @@ impl Board {
         })
     }
 
-    /// Whether some instance could take the entry, now or as soon as what is under way has ended.
+    /// Returns whether some instance could take an entry of the lane, now or once what is under way has ended.
     pub fn has_taker(&self, id: LaneId) -> bool {
-        // Nothing of it is left to take.
+        // The lane is gone, so nothing is left to take.
         let Some(lane) = self.lanes.get(&id) else { return false };
         self.instances().any(|instance| {
             let progress = lane.progress(instance);
@@ -144,7 +145,7 @@ impl Board {
         })
     }
 
-    /// Whether, if `instance` gave this open entry up, another one would be sent it at once.
+    /// Returns whether another instance would be sent this open entry at once if `instance` gave it up.
     pub fn another_stands_ready(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
         let ready = |other: InstanceId| {
             let next = self.sendable(id, other);
@@ -155,15 +156,16 @@ impl Board {
         self.instances().any(|other| other != instance && ready(other))
     }
 
-    /// A diverged instance whose collection could be compared now, and the instance to compare it with.
+    /// The diverged instances whose copy could be compared now, each with the instance to compare it with.
     pub fn comparisons(&self) -> Vec<Comparison> {
         self.comparisons_after(None, usize::MAX).0
     }
 
-    /// Of the next `most` lanes after this one in which an instance is out of step; and where to go on, unless that was all.
+    /// The comparisons in the next `most` lanes after this one in which an instance is out of step. Also returns where
+    /// to continue, unless that was all.
     pub fn comparisons_after(&self, after: Option<LaneId>, most: usize) -> (Vec<Comparison>, Option<LaneId>) {
         let (mut found, mut looked_at) = (Vec::new(), 0);
-        // This is asked several times a second.
+        // This is called several times a second.
         for (id, lane) in self.lanes.out_of_step_after(after) {
             looked_at += 1;
             self.add_comparisons(id, lane, &mut found);
@@ -194,7 +196,7 @@ impl Board {
         }
     }
 
-    /// Whether the instance serves the collection and nothing is under way or waiting for it there.
+    /// Returns whether the instance serves the collection and nothing is under way or waiting for it there.
     pub(super) fn quiet(&self, collection: CollectionId, instance: InstanceId) -> bool {
         self.reach[instance.0] != Reach::Away
             && self.serves(collection, instance, Consistency::Fresh)
@@ -205,8 +207,8 @@ impl Board {
             })
     }
 
-    /// Collections of which fewer than two instances hold a copy in step: how many there are, and the first of them by id.
-    /// Where only one instance is configured: all.
+    /// Collections of which fewer than two instances hold a copy in step: how many there are, and the first `show` of
+    /// them by id. If only one instance is configured, that is all of them.
     pub fn without_second_copy(&self, show: usize) -> (usize, Vec<CollectionId>) {
         let single = |collection: &&Collection| {
             self.instances().filter(|instance| self.holds(collection.id, *instance)).take(2).count() < 2
@@ -215,7 +217,7 @@ impl Board {
             LaneId::Records(collection) => Some(collection),
             LaneId::Catalog => None,
         };
-        // Every other one is mapped everywhere, and in step everywhere: on two instances, if there are so many.
+        // Every other collection is mapped and in step everywhere: on two instances, if there are that many.
         let mut suspected: BTreeSet<CollectionId> = self.lanes.out_of_step().filter_map(collection_of).collect();
         if self.reach.len() < 2 {
             suspected.extend(self.catalog.collections().map(|known| known.id));
@@ -268,7 +270,7 @@ impl Board {
         self.in_step(instance).map(|lane| lane.behind(instance)).sum()
     }
 
-    /// What of those entries there is.
+    /// The size of those entries, and the first of them.
     pub fn lag(&self, instance: InstanceId) -> Lag {
         let mut lag = Lag::default();
         for lane in self.in_step(instance) {
@@ -279,24 +281,25 @@ impl Board {
         lag
     }
 
-    /// Whether the instance has applied every entry up to this one, in the lanes where it is in step. Newer ones do
-    /// not count: under steady load there is always one on its way.
+    /// Returns whether the instance has applied every entry up to this one, in the lanes where it is in step. Newer
+    /// entries do not count: under steady load there is always one on its way.
     pub fn has_caught_up(&self, instance: InstanceId, up_to: Seq) -> bool {
         !self.in_step(instance).any(|lane| lane.is_behind(instance, up_to))
     }
 
-    /// Whether the instance has yet to apply an entry that was there when it became reachable.
+    /// Returns whether the instance has yet to apply an entry that existed when it became reachable.
     pub fn lacks_what_it_missed(&self, instance: InstanceId) -> bool {
         !self.has_caught_up(instance, self.returned[instance.0])
     }
 
-    /// Lanes in which the instance is in step; not those in which nobody lacks anything.
+    /// Lanes in which the instance is in step, except those in which no instance lacks anything.
     fn in_step(&self, instance: InstanceId) -> impl Iterator<Item = &super::Lane> {
         let lanes = self.lanes.restless_lanes().map(|(_, lane)| lane);
         lanes.filter(move |lane| lane.progress(instance).state == LaneState::InStep)
     }
 
-    /// Entries without a verdict whose client waits no more: what recovery has yet to finish. Looks at every entry in memory.
+    /// The number of entries without a verdict whose client no longer waits, so recovery has yet to finish them. Looks
+    /// at every entry in memory.
     pub fn awaiting_recovery(&self) -> u64 {
         let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.client == ClientState::Gone;
         let lanes = self.lanes.restless_lanes();
@@ -304,12 +307,12 @@ impl Board {
         in_lanes + self.halted.waiting()
     }
 
-    /// Whether a request for the entry is under way on another instance.
+    /// Returns whether a request for the entry is under way on another instance.
     pub fn under_way_elsewhere(&self, lane: LaneId, seq: Seq, except: InstanceId) -> bool {
         self.lanes.get(&lane).is_some_and(|lane| lane.under_way_elsewhere(seq, except))
     }
 
-    /// Entries in memory, for the backlog's limit.
+    /// The number of entries in memory, for the backlog's limit.
     pub fn entries(&self) -> usize {
         self.lanes.entries()
     }

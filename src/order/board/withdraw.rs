@@ -1,15 +1,15 @@
-//! When a journaled write is taken back, so that its client may send it again (rule R15).
+//! When a journaled write is withdrawn, so that its client may send it again (rule R15).
 //!
-//! Decides that only from what the board knows of the entry: no request for it can have been executed anywhere, nor can
-//! any be from now on. Whether its client wants that is the proxy's.
+//! Decides that only from the board's own state of the entry: no request for it can have been executed anywhere, nor
+//! can any be from now on. Whether its client wants that is up to the proxy.
 
 use super::{Board, ClientAnswer, Effect, Persist, known};
 use crate::ids::{LaneId, Seq};
 use crate::order::entry::{AckState, ClientState, Verdict};
 
 impl Board {
-    /// Whether the entry can be withdrawn now: it was never sent, or every request for it ended so that nothing can have
-    /// happened.
+    /// Returns whether the entry can be withdrawn now: it was never sent, or every request for it ended without any
+    /// possible effect.
     pub fn withdrawable(&self, id: LaneId, seq: Seq) -> bool {
         let Some(lane) = self.lanes.get(&id) else { return false };
         let untouched = lane.slot(seq).is_some_and(|slot| {
@@ -18,8 +18,8 @@ impl Board {
         untouched && !lane.under_way(seq) && lane.replicas.iter().all(|progress| progress.doubt < seq)
     }
 
-    /// From now on nothing of it is sent. A crash before that is durable leaves the entry as it was, and its client without
-    /// an answer.
+    /// Withdraws the entry: from now on nothing of it is sent. A crash before that is durable leaves the entry as it
+    /// was, and its client without an answer.
     pub(super) fn withdraw(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
         if !self.withdrawable(id, seq) {
             return;
@@ -32,12 +32,12 @@ impl Board {
 
     pub(super) fn withdrawal_recorded(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
         if id == LaneId::Catalog {
-            // What waited for a deletion or a rename goes on.
+            // Entries that waited for a deletion or a rename go on.
             self.catalog_settled(seq, Verdict::Abandoned, effects);
         }
         self.dirty.insert(id);
         let lane = known(self.lanes.get_mut(&id));
-        // Reported before: it is answered, and every instance has skipped it.
+        // Already answered, and every instance has skipped it.
         let Some(slot) = lane.slot_mut(seq) else { return };
         slot.client = ClientState::Gone;
         if std::mem::replace(&mut slot.answer_given, true) {

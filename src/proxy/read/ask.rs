@@ -1,6 +1,6 @@
-//! How one instance is asked, and how much of its answer is read before its client sees any of it.
+//! Sends one attempt to an instance and decides how much of the answer is read before the client sees any of it.
 //!
-//! What an answer is worth, and who is asked next, is decided in [`fetch`](super::fetch).
+//! What an answer means, and which instance is asked next, is decided in [`fetch`](super::fetch).
 
 use std::time::{Duration, Instant};
 
@@ -22,15 +22,15 @@ use crate::proxy::admit::AnswerMemory;
 use crate::proxy::failure::Failure;
 use crate::proxy::rewrite::{self, Rewritten};
 
-/// How long an instance may take for an object when it is first asked: meanwhile the object's room is taken from others.
+/// The time limit of the first attempt to read an object. While it runs, the object's room is not available to others.
 const FIRST: Duration = Duration::from_secs(3);
 
 /// How long an attempt waits for its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {
-    /// Until the probes must have noticed an instance that hangs.
+    /// Until the probes must have noticed that an instance hangs.
     UntilProbed,
-    /// The request itself is slow: the whole time limit.
+    /// The whole time limit: the request itself is slow.
     Full,
 }
 
@@ -41,27 +41,27 @@ pub struct Asker<'a> {
     pub read: &'a Read,
     pub request: &'a ReadRequest,
     pub instance: InstanceId,
-    /// Of the instance.
+    /// The instance's generation when it was chosen.
     pub since: Generation,
     pub patience: Patience,
     pub visit: Visit,
-    /// Before the instance was chosen.
+    /// The repairs that had begun before the instance was chosen.
     pub repairs: Before,
 }
 
-/// What came of it.
+/// The outcome of an attempt that got an answer.
 pub enum Came {
-    /// With the ids that the read's collection was asked by.
+    /// The whole answer, with the ids that were used to ask for the read's collection.
     Whole(Ids, Answer),
-    /// It goes on beyond what is held, and need not be whole.
+    /// The beginning of an answer that is longer than what is held and need not be whole.
     Part(Box<Incoming>, Bytes),
     /// The instance lacks what the catalog says it has.
     Denied,
-    /// The copy has begun to be repaired meanwhile: the answer may be a mix.
+    /// A repair of the copy began in the meantime, so the answer may mix old and new records.
     Mixed,
 }
 
-/// Why nothing came.
+/// Why an attempt got no usable answer.
 pub enum Broken {
     Lost(Unanswered),
     /// The edge could not take the answer.
@@ -74,14 +74,14 @@ impl From<Unanswered> for Broken {
     }
 }
 
-/// Asks the instance. With `memory`, what is read is covered by it, and an answer that may go on to its client as it comes
-/// is read no further than `limits.held_answer_bytes`, or than there is memory for.
+/// Asks the instance. With `memory`, the claim covers everything that is read. An answer that can be passed on in
+/// pieces is then read only up to `limits.held_answer_bytes`, or as far as there is memory for it.
 pub async fn ask(asker: Asker<'_>, memory: Option<&mut AnswerMemory>) -> Result<Came, Broken> {
     let Asker { edge, request, instance, .. } = asker;
     if request.weight.is_none() || asker.visit == Visit::Repeated {
         return asker.exchange(memory).await;
     }
-    // That it takes longer says nothing against the instance: it may be busy.
+    // A slow answer is no evidence against the instance: it may be busy.
     timeout(FIRST, Box::pin(asker.exchange(memory))).await.unwrap_or_else(|_| {
         edge.objects.note_slow(instance, clock::now());
         let error = SendError::InDoubt { reason: format!("no answer within {FIRST:?}") };
@@ -110,7 +110,7 @@ impl Asker<'_> {
         let Asker { edge, read, request, instance, .. } = *self;
         let stake = read.stake.as_ref();
         let repeat = match stake.is_some_and(|stake| stake.vouching() == Vouching::Unvouched) {
-            // What comes back in its place must not get it unseen.
+            // A restarted server must not get the read before the edge has noticed the death.
             true => Repeat::Never,
             false => Repeat::Once,
         };
@@ -123,7 +123,7 @@ impl Asker<'_> {
             }
             return Ok(Came::Denied);
         }
-        // Chroma has read everything before it begins to answer.
+        // Chroma has read everything by the time it begins to answer.
         if ids.is_some_and(|(_, collection)| edge.core.discovery().repairs().since(self.repairs, collection, instance))
         {
             return Ok(Came::Mixed);
@@ -167,7 +167,7 @@ impl Asker<'_> {
                 (false, Form::MayPass) if !incoming.is_done() => {
                     return Ok(Came::Part(Box::new(incoming), body.freeze()));
                 }
-                // It is here already.
+                // The body is complete, so it can be passed on whole.
                 (false, Form::MayPass) => {}
                 (false, Form::Whole) => return Err(too_long(most).into()),
             }
@@ -192,8 +192,8 @@ impl Asker<'_> {
         if passed && as_it_is { Form::MayPass } else { Form::Whole }
     }
 
-    /// Has the memory cover a body of this length, and what it becomes. `false`: there is none for an answer that can do
-    /// without.
+    /// Grows the claim to cover a body of this length and its rewritten form. Returns `false` if there is no memory for
+    /// an answer that can be passed on in pieces.
     async fn cover(&self, form: Form, memory: Option<&mut AnswerMemory>, length: usize) -> Result<bool, Broken> {
         let Some(memory) = memory else { return Ok(true) };
         let admission = &self.edge.admission;
@@ -206,7 +206,8 @@ impl Asker<'_> {
         }
     }
 
-    /// Finds the collection on an instance that has no route by id. The answer is what such a route would have given.
+    /// Finds the collection on an instance that has no route by id. Returns the answer that such a route would have
+    /// given.
     async fn look_up(&self, mut lookup: Lookup, ids: Ids) -> Result<Came, Broken> {
         let (edge, instance) = (self.edge, self.instance);
         let request = ReadRequest::get(self.request.name);
@@ -233,7 +234,7 @@ impl Asker<'_> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
     Whole,
-    /// It may go on to its client as it comes.
+    /// It can be passed on to the client in pieces.
     MayPass,
 }
 

@@ -1,6 +1,6 @@
-//! What is recorded of a read's attempt at an instance for a distributed trace.
+//! The span of one attempt of a read at an instance.
 //!
-//! Nothing is built here for a read that is not recorded.
+//! Builds nothing for a read that is not recorded.
 
 use super::ask::{Broken, Came};
 use super::{Read, Target};
@@ -11,7 +11,7 @@ use crate::proxy::Edge;
 use crate::traces::{self, Key, Kind, Span};
 use crate::web::RequestName;
 
-/// The one collection that the read is about.
+/// Returns the one collection that the read is about.
 pub fn collection_of(read: &Read) -> Option<CollectionId> {
     match read.target {
         Target::Collection(collection) => Some(collection),
@@ -19,7 +19,7 @@ pub fn collection_of(read: &Read) -> Option<CollectionId> {
     }
 }
 
-/// An attempt of a read on this instance begins, the `number`th of it; `None`: it is not recorded.
+/// Starts the span of the read's `number`th attempt, on this instance. `None` if the request is not recorded.
 pub(super) fn attempt(
     edge: &Edge,
     name: &RequestName,
@@ -37,12 +37,12 @@ pub(super) fn attempt(
     Some(span)
 }
 
-/// What the request is called in this attempt.
+/// Returns the request's name within this attempt.
 pub(super) fn under(span: Option<&Span>, name: RequestName) -> RequestName {
     RequestName { context: span.map(Span::context).or(name.context), ..name }
 }
 
-/// The attempt has ended, or its answer has begun to pass.
+/// Ends the span: the attempt has ended, or its answer begins to be passed on.
 pub(super) fn attempt_ended(span: Option<Box<Span>>, came: &Result<Came, Broken>) {
     let Some(span) = span else { return };
     match came {
@@ -55,7 +55,7 @@ pub(super) fn attempt_ended(span: Option<Box<Span>>, came: &Result<Came, Broken>
     }
 }
 
-/// A page of a list has come, or did not in time.
+/// Ends the span of a page request; `None` means that the page did not come in time.
 pub(super) fn page_ended(span: Option<Box<Span>>, answer: Option<&Result<Answer, SendError>>) {
     let Some(span) = span else { return };
     ended(

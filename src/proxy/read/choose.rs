@@ -1,6 +1,6 @@
-//! Which instance a read is sent to next, and when no further attempt is worth it.
+//! Chooses the instance that a read is sent to next, and decides when no further attempt is worthwhile.
 //!
-//! Among fresh, usable instances it decides by `order::choose` and Pingora's rotation. What an answer means, and so
+//! It chooses among fresh, usable instances by `order::choose` and Pingora's rotation. What an answer means, and so
 //! whether another attempt is needed, is decided by `chroma::classify`.
 
 use std::sync::atomic::Ordering;
@@ -15,14 +15,15 @@ use crate::order::{Candidate, Input, Preference, Vouching, choose};
 use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
 
-/// Attempts of one read, however few instances there are.
+/// The attempts of one read, however few instances there are.
 pub const ATTEMPTS: usize = 4;
-/// The pause before the second attempt at an instance that has failed; before the third it is twice as long, and so on.
+/// The pause before the second attempt at an instance that has failed. It is twice as long before the third, and so on.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a read leaves drained instances alone that could serve it: another one is about to, or has been asked.
+/// How long a read spares drained instances that could serve it: another instance can serve it in a moment, or has been
+/// asked.
 const SPARED: Duration = Duration::from_millis(500);
 
-/// What Chroma answers when something is wrong with a copy.
+/// The status of Chroma's answer when something is wrong with a copy.
 const SERVER_ERROR: u16 = 500;
 
 /// The attempts of one read.
@@ -30,11 +31,12 @@ const SERVER_ERROR: u16 = 500;
 pub struct Attempts {
     /// In the order in which they were tried.
     tried: Vec<InstanceId>,
-    /// When the first of them was.
+    /// When the first attempt began.
     since: Option<Instant>,
-    /// Those that this read does not ask again: they denied what they should have, or failed it for good.
+    /// Instances that this read does not ask again: they denied something that they should have, or failed the read for
+    /// good.
     excluded: Vec<InstanceId>,
-    /// Those that answered with a server's error.
+    /// Instances that answered with a server error.
     failed: Vec<InstanceId>,
 }
 
@@ -46,59 +48,59 @@ pub enum Visit {
 }
 
 impl Attempts {
-    /// None yet, and this instance is asked after the others.
+    /// No attempts so far. This instance is asked after the others.
     pub fn avoiding(instance: Option<InstanceId>) -> Attempts {
         Attempts { tried: Vec::from_iter(instance), ..Attempts::default() }
     }
 
-    /// Whether the latest attempt at this instance is the first one.
+    /// Returns whether the latest attempt at this instance is the first one.
     pub fn visit(&self, instance: InstanceId) -> Visit {
         let times = self.tried.iter().filter(|tried| **tried == instance).count();
         if times > 1 { Visit::Repeated } else { Visit::First }
     }
 
-    /// One more attempt, at this instance.
+    /// Notes one more attempt, at this instance.
     pub fn begin(&mut self, instance: InstanceId) {
         self.tried.push(instance);
         self.since.get_or_insert_with(clock::now);
     }
 
-    /// This read does not ask the instance again.
+    /// Excludes the instance from further attempts of this read.
     pub fn exclude(&mut self, instance: InstanceId) {
         self.excluded.push(instance);
     }
 
-    /// The instance answered with this status, which is passed on to nobody yet.
+    /// Notes that the instance answered with this status, when the answer is not passed on yet.
     pub fn failed(&mut self, instance: InstanceId, status: u16) {
         if status == SERVER_ERROR {
             self.failed.push(instance);
         }
     }
 
-    /// Those that failed what this instance has answered well.
+    /// Returns the other instances that failed a read that this instance has answered well.
     pub fn failed_beside(&self, instance: InstanceId) -> impl Iterator<Item = InstanceId> {
         self.failed.iter().copied().filter(move |failed| *failed != instance)
     }
 
-    /// Whether there may be another attempt at all.
+    /// Returns whether no attempt is left.
     pub fn used_up(&self) -> bool {
         self.tried.len() >= ATTEMPTS
     }
 }
 
-/// Whether a read that has a failed answer already waits for a fresh instance.
+/// How long a read waits for a fresh instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// As long as reads wait (`read_wait`): there is nothing to answer yet.
+    /// As long as reads wait (`read_wait`): there is no answer so far.
     ForFresh,
     /// Only for the pause before an instance is asked again: the last answer can be passed on.
     ForPauseOnly,
 }
 
-/// Chooses an instance for the next attempt, waiting for a fresh one if need be.
+/// Chooses an instance for the next attempt, and waits for a fresh one if necessary.
 ///
 /// # Errors
-/// What to answer when no instance is left to be asked.
+/// The failure to answer with when no instance is left to ask.
 pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> Result<InstanceId, Failure> {
     let tried = &attempts.tried;
     let now = clock::now();
@@ -108,7 +110,7 @@ pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> 
     };
     let again_at = (now + PAUSE * u32::try_from(tried.len()).unwrap_or(u32::MAX)).min(now + edge.options().read_wait);
     let spared_until = attempts.since.unwrap_or(now) + SPARED.min(edge.options().read_wait / 2);
-    // Almost always one is there, and nothing is waited for.
+    // The common case: an instance is available, and there is no wait.
     let Choice { untried, .. } = among(edge, read, attempts, spared_until)?;
     if !untried.is_empty() {
         return Ok(pick(edge, read, untried));
@@ -120,8 +122,8 @@ pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> 
         if !untried.is_empty() {
             return Ok(pick(edge, read, untried));
         }
-        // An instance that failed is asked again, but not at once: meanwhile another may become fresh, or the probes may
-        // find this one gone.
+        // An instance that failed is asked again, but not at once: meanwhile another one may become fresh, or the
+        // probes may find that this one is gone.
         let may_repeat = !candidates.is_empty() && !attempts.used_up();
         if may_repeat && clock::now() >= again_at {
             return Ok(pick(edge, read, candidates));
@@ -137,12 +139,12 @@ pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> 
     }
 }
 
-/// What an attempt can choose from.
+/// The candidates of an attempt.
 struct Choice {
     candidates: Vec<Candidate>,
     /// Of these, those that have not been tried.
     untried: Vec<Candidate>,
-    /// Whether a drained one could serve the read as well, and is left alone yet.
+    /// Whether a drained instance that could serve the read as well is still left alone.
     spared: bool,
 }
 
@@ -155,11 +157,11 @@ fn among(edge: &Edge, read: &Read, attempts: &Attempts, spared_until: Instant) -
         let able = read.able(&board);
         (read.used(&board, able.clone()), able, read.held_copies(&board))
     };
-    // Replicas that lack only what is held on its way to them are fresh in a moment, for this read or the next one.
+    // A replica that lacks only held entries is fresh in a moment, for this read or the next one.
     held.into_iter().for_each(|collection| edge.core.step(Input::FreshWanted { collection }));
     for some in [&mut candidates, &mut able] {
         some.retain(|candidate| !attempts.excluded.contains(&candidate.instance));
-        // The board learns of a departure a moment after the registry.
+        // The board learns that an instance is down a moment after the registry.
         some.retain(|candidate| edge.registry.usable(candidate.instance));
     }
     let untried = |some: &[Candidate]| -> Vec<Candidate> {
@@ -172,8 +174,8 @@ fn among(edge: &Edge, read: &Read, attempts: &Attempts, spared_until: Instant) -
     Ok(Choice { untried: untried(&candidates), candidates, spared })
 }
 
-/// Of those that could serve the read, those that reads do not avoid; all, if there is none of these. Now and then the one that
-/// finds out whether an avoided one answers again: if it does not, the others are asked.
+/// Returns the candidates that reads do not avoid, or all of them if reads avoid every one. Now and then it returns
+/// only an avoided instance, to find out whether that one answers again. If it does not, the read goes to the others.
 fn trusted(edge: &Edge, read: &Read, candidates: Vec<Candidate>) -> Vec<Candidate> {
     let is_avoided = |candidate: &Candidate| edge.registry.avoided(candidate.instance);
     if candidates.len() < 2 || !candidates.iter().any(is_avoided) {
@@ -201,7 +203,7 @@ fn pick(edge: &Edge, read: &Read, candidates: Vec<Candidate>) -> InstanceId {
     edge.health.select(&best).or(best.first().copied()).unwrap_or(candidates[0].instance)
 }
 
-/// Whether the n-th read goes to a replica: evenly spread, and exactly the ratio in the long run.
+/// Returns whether the n-th read goes to a replica. The replicas' reads are evenly spread, and exact in the long run.
 #[allow(clippy::cast_precision_loss, reason = "a counter beyond 2^53 reads only makes the spread less even")]
 fn replica_turn(n: u64, ratio: f64) -> bool {
     ((n + 1) as f64 * ratio).floor() > (n as f64 * ratio).floor()

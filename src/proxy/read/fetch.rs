@@ -1,7 +1,7 @@
-//! A read is sent to one instance after another until one gives an answer that counts.
+//! Sends a read to one instance after another until one gives a definite answer.
 //!
-//! What an answer means is decided by `chroma::classify`, where the next attempt goes by [`next`], and how one instance is
-//! asked by [`ask`](super::ask).
+//! What an answer means is decided by `chroma::classify`, where the next attempt goes by [`next`], and how one instance
+//! is asked by [`ask`](super::ask).
 
 use std::time::Duration;
 
@@ -28,34 +28,35 @@ use crate::web::Reply;
 /// The answer to a read.
 pub enum Fetched {
     Whole(Reply),
-    /// It is longer than what is held.
+    /// An answer that is longer than what is held.
     Passing(Box<Passing>),
 }
 
-/// The whole answer of a read: from the first instance that gives a definite answer. It has a room of its own, or is small.
+/// Returns the whole answer to a read, from the first instance that gives a definite one. The caller has room for it,
+/// or it is small.
 ///
 /// # Errors
-/// What to answer when no instance gave an answer that can be passed on.
+/// The failure to answer with when no instance gave an answer that can be passed on.
 pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, attempts: Attempts) -> Result<Reply, Failure> {
     match Box::pin(Fetching::new(edge, read, request, attempts).run(None)).await? {
         Fetched::Whole(reply) => Ok(reply),
-        // Without memory for it nothing is passed on in pieces.
+        // Without a memory claim, no answer is passed on in pieces.
         Fetched::Passing(_) => Err(Failure::InstancesFailed),
     }
 }
 
-/// The answer to a client's read: whole, unless it is longer than `limits.held_answer_bytes` and need not be rewritten. Until
-/// it is returned another instance can answer instead. `memory` covers what is held.
+/// Returns the answer to a client's read. It is whole, unless it is longer than `limits.held_answer_bytes` and need not
+/// be rewritten. Until this returns, another instance can answer instead. `memory` covers what is held.
 ///
 /// # Errors
-/// As [`fetch`], or there is no memory for an answer that is needed whole.
+/// As [`fetch`], or there is no memory for an answer that must be whole.
 pub async fn pass(
     edge: &Edge,
     read: &Read,
     request: &ReadRequest,
     memory: &mut AnswerMemory,
 ) -> Result<Fetched, Failure> {
-    // On the heap: whoever waits for it is not as large as all of its steps together.
+    // Boxed, so that the caller's future is not as large as all the steps together.
     Box::pin(Fetching::new(edge, read, request, Attempts::default()).run(Some(memory))).await
 }
 
@@ -65,11 +66,11 @@ struct Fetching<'a> {
     read: &'a Read,
     request: &'a ReadRequest,
     attempts: Attempts,
-    /// How many attempts there were.
+    /// The number of attempts so far.
     asked: usize,
     losses: Losses,
     patience: Patience,
-    /// Those that have failed it: if another one answers, that counts against them.
+    /// Instances that have failed the read. If another one answers it, the failures count against them.
     failing: Vec<(InstanceId, Generation)>,
     /// The last indefinite answer; it is passed on if no instance is left.
     failed: Option<Reply>,
@@ -79,11 +80,11 @@ struct Fetching<'a> {
 enum Step {
     Done(Fetched),
     Next(Wait),
-    /// The same may be asked again in a moment: what was in the way passes.
+    /// The same instance may be asked again in a moment, because the obstacle passes by itself.
     Soon(Wait),
 }
 
-/// Between attempts that meet what passes by itself, such as a collection of which nothing is on disk yet.
+/// The pause between attempts when the obstacle passes by itself, such as a collection that has nothing on disk yet.
 const MOMENT: Duration = Duration::from_millis(50);
 
 impl<'a> Fetching<'a> {
@@ -119,12 +120,12 @@ impl<'a> Fetching<'a> {
                     self.attempts.exclude(instance);
                     Step::Next(wait)
                 }
-                // There or elsewhere: the copy that is repaired serves nobody now.
+                // Asks the same instance again or another one: a copy under repair serves no reads now.
                 Ok(Came::Mixed) => Step::Next(wait),
                 Ok(Came::Part(incoming, held)) => {
                     reads_succeed(edge);
                     if let Some(memory) = &mut memory {
-                        // From here on a piece at a time is in memory.
+                        // From here on, only one piece at a time is in memory.
                         memory.shrink(held.len().max(PIECE));
                         edge.admission.grow_for_answer(memory, PIECE).await?;
                     }
@@ -144,14 +145,14 @@ impl<'a> Fetching<'a> {
         }
     }
 
-    /// What is recorded of the attempt on this instance that begins now.
+    /// Starts the span of the attempt at this instance.
     fn span(&self, instance: InstanceId) -> Option<Box<Span>> {
         let about = (label(&self.read.operation), attempt_span::collection_of(self.read));
         attempt_span::attempt(self.edge, &self.request.name, about, instance, self.asked)
     }
 
-    /// Begins the next attempt: the instance, and the room for its answer. While another instance is awaited no room is
-    /// taken.
+    /// Begins the next attempt: chooses the instance and takes room for its answer. No room is held while it waits for
+    /// an instance.
     async fn begin(&mut self, wait: Wait) -> Result<(InstanceId, Option<OwnedSemaphorePermit>), Failure> {
         let edge = self.edge;
         let mut instance = next(edge, self.read, &self.attempts, wait).await?;
@@ -161,7 +162,7 @@ impl<'a> Fetching<'a> {
             if room.is_none() {
                 let waited = edge.objects.room(weight, edge.options().read_wait).await;
                 room = Some(waited.ok_or_else(|| Failure::QueueTooSlow(edge.admission.overload()))?);
-                // Time has passed.
+                // Choose again: the wait for room took time.
                 instance = next(edge, self.read, &self.attempts, wait).await?;
             }
         }
@@ -170,7 +171,7 @@ impl<'a> Fetching<'a> {
         Ok((instance, room))
     }
 
-    /// What a whole answer is worth.
+    /// Decides what follows from a whole answer.
     fn judge(&mut self, from: (InstanceId, Generation), ids: super::Ids, answer: Answer) -> Result<Step, Failure> {
         let (edge, read, instance) = (self.edge, self.read, from.0);
         reads_succeed(edge);
@@ -188,7 +189,8 @@ impl<'a> Fetching<'a> {
                 self.attempts.exclude(instance);
                 Step::Next(Wait::ForPauseOnly)
             }
-            // It passes: while a collection is dropped no instance may be left to ask, and then it is known to be gone.
+            // A transient error passes by itself. While a collection is being deleted, every instance may answer with
+            // one; soon it is known to be gone.
             ReadAdvice::Again if class == Some(chroma::Class::Transient) && self.has_asked_all() => {
                 Step::Soon(Wait::ForFresh)
             }
@@ -208,7 +210,7 @@ impl<'a> Fetching<'a> {
         Ok(step)
     }
 
-    /// Whether each instance may have been asked: another attempt meets one that has failed already.
+    /// Returns whether every instance may have been asked, so that the next attempt meets one that has already failed.
     fn has_asked_all(&self) -> bool {
         self.asked >= self.edge.registry.ids().count()
     }
@@ -217,24 +219,24 @@ impl<'a> Fetching<'a> {
         let Answer { status, headers, body } = answer;
         let class = match chroma::classify_header(*status, headers) {
             Some(class) => class,
-            // It has nothing to do with collections: every instance would say the same.
+            // It does not concern collections: every instance would answer the same.
             None if self.read.target == Target::Anything && *status < 500 => return (None, ReadAdvice::PassOn),
             None => chroma::classify(self.read.call(), *status, body),
         };
         (Some(class), class.read_advice())
     }
 
-    /// An attempt that got no answer.
+    /// Handles an attempt that got no answer.
     async fn lost(&mut self, instance: InstanceId, since: Generation, lost: Unanswered) -> Result<(), Failure> {
         let edge = self.edge;
         let Unanswered { error, cause } = lost;
-        // What has weight is not waited for as long as the instance may take.
+        // A request with a weight is cut off before the instance's own time limit, so it does not count as failed.
         if self.request.weight.is_none() && !matches!(error, SendError::TooLong { .. }) {
             self.failing.push((instance, since));
         }
         match (cause, self.patience) {
             (Cause::Other, _) => {}
-            // The probes have decided by now: an instance that is usable is slow at this request.
+            // The probes have decided by now: if the instance is still usable, it is only slow at this request.
             (Cause::Silence, Patience::UntilProbed) if edge.registry.usable(instance) => self.patience = Patience::Full,
             (Cause::Silence, Patience::UntilProbed) => {}
             (Cause::Silence, Patience::Full) => {
@@ -257,8 +259,8 @@ impl<'a> Fetching<'a> {
         })
     }
 
-    /// The instance has given the answer, with this status. If it is a good one, whoever failed the read has failed by its own
-    /// fault: that counts against the instance, and the copy may be damaged and is checked.
+    /// Notes that the instance answered with this status. If the answer is good, the instances that failed the read are
+    /// at fault: the failure counts against them, and their copies are checked for damage.
     fn answered(&mut self, (instance, since): (InstanceId, Generation), status: u16) {
         let registry = &self.edge.registry;
         if self.read.counts_for_breakers() {
@@ -276,7 +278,7 @@ impl<'a> Fetching<'a> {
     }
 }
 
-/// Says when a time is over in which reads failed on every instance.
+/// Logs the end of a period in which reads failed on every instance.
 fn reads_succeed(edge: &Edge) {
     for (_, lasted) in edge.failed_reads.quiet(clock::now()) {
         let (seconds, times) = (lasted.time.as_secs(), lasted.times);

@@ -1,8 +1,8 @@
-//! A list of collections: which ones it holds the catalog says, and each is a collection object.
+//! A list of collections: the catalog decides which ones it contains, and each item is a collection object.
 //!
-//! Objects that are kept cost the instances nothing; the others are read, a page at a time where an instance's own order
-//! fits ([`page`](super::page)), else a few at a time. The list comes in portions, so that little more than one of them is in
-//! memory, however long it is, and that is claimed. How they are written is decided elsewhere.
+//! Kept objects cost the instances nothing. The others are read: a page at a time where an instance's own order fits
+//! ([`page`](super::page)), otherwise a few at a time. The list is read in portions, so that memory holds little more
+//! than one portion, however long the list is; that memory is claimed. How portions are written is decided elsewhere.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,30 +25,30 @@ use crate::proxy::known::visible;
 use crate::proxy::outlet::Rest;
 use crate::web::RequestName;
 
-/// Collections that are looked at together: the board is locked meanwhile.
+/// How many collections are looked up together; the board is locked meanwhile.
 const CHUNK: usize = 256;
-/// The first page that an instance is asked for; while its answers are short, the next ones are longer.
+/// The length of the first page. While an instance's answers are short, the next pages are longer.
 const FIRST_PAGE: usize = 16;
-/// So many collections are read one by one after a page that was of no use.
+/// How many collections are read one by one after a page that was of no use.
 const APART: usize = FIRST_PAGE;
-/// How long a list waits for its turn to read a page, before it reads one by one.
+/// How long a list waits for its turn to read a page before it reads objects one by one.
 const TURN: Duration = Duration::from_secs(1);
-/// Objects that one list reads at the same time.
+/// How many objects one list reads at the same time.
 const AT_ONCE: usize = 4;
-/// A portion is at least so long, unless it is the last one.
+/// The least length of a portion, except for the last one.
 pub const PORTION: usize = 1024 * 1024;
-/// What an object is taken for before it is at hand.
+/// The assumed size of an object before it is at hand.
 const USUAL: usize = 4 * 1024;
-/// An object from this size on is passed on without a copy.
+/// From this size on, an object is passed on without a copy.
 const UNCOPIED: usize = 64 * 1024;
 
-/// Which list.
+/// The list that a request asks for.
 #[derive(Clone, Debug)]
 pub struct Listing {
     pub scope: Scope,
     pub window: Window,
     pub consistency: Consistency,
-    /// What is not within is not listed.
+    /// Collections outside these grants are not listed.
     pub grants: Arc<Grants>,
 }
 
@@ -58,22 +58,22 @@ pub struct List {
     listing: Listing,
     name: RequestName,
     ids: Vec<CollectionId>,
-    /// The place of the next one in `ids`.
+    /// The index in `ids` of the next collection.
     at: usize,
-    /// The length of the next page that an instance is asked for; 0: pages are of no use.
+    /// The length of the next page to ask an instance for; 0 if pages are of no use.
     page: usize,
-    /// The place from which on a page is worth a try again.
+    /// The index from which on a page is worth another try.
     page_from: usize,
     at_hand: AtHand,
     written: Written,
-    /// What the portion that is written, or put together, takes, and what is at hand.
+    /// Covers the portion that is being put together or written, and the objects at hand.
     memory: AnswerMemory,
 }
 
-/// Objects that are not in a portion yet.
+/// Objects that are not in a portion so far.
 #[derive(Default)]
 struct AtHand {
-    /// `None`: the collection was deleted since.
+    /// `None` if the collection has been deleted.
     objects: HashMap<CollectionId, Option<Bytes>>,
     bytes: usize,
 }
@@ -96,7 +96,7 @@ impl AtHand {
     }
 }
 
-/// Whether the list has an item yet.
+/// Whether the list has an item so far.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Written {
     Nothing,
@@ -113,9 +113,9 @@ pub struct Portion {
 #[derive(Default)]
 struct Draft {
     pieces: Vec<Bytes>,
-    /// Of the pieces.
+    /// The length of the pieces.
     length: usize,
-    /// What follows them.
+    /// Small objects that follow the pieces.
     short: BytesMut,
     items: usize,
 }
@@ -146,7 +146,7 @@ impl Draft {
 }
 
 impl List {
-    /// The list as it is now.
+    /// The list as the catalog has it now.
     pub fn new(edge: &Arc<Edge>, listing: Listing, name: RequestName) -> List {
         let ids = {
             let board = edge.core.board();
@@ -168,15 +168,16 @@ impl List {
         }
     }
 
-    /// What its last portion takes.
+    /// Returns the memory that covers the last portion.
     pub fn into_memory(self) -> AnswerMemory {
         self.memory
     }
 
-    /// The next portion, when the one before is written. The last one says that nothing follows.
+    /// Returns the next portion. Call it when the previous one has been written. The last portion's `rest` is
+    /// `Nothing`.
     ///
     /// # Errors
-    /// What to answer if nothing has been written yet.
+    /// The failure to answer with if nothing has been written.
     pub async fn next(&mut self) -> Result<Portion, Failure> {
         let mut draft = Draft::default();
         self.memory.shrink(self.at_hand.bytes);
@@ -190,7 +191,7 @@ impl List {
             }
             let Some(object) = self.at_hand.take(id) else {
                 let long = self.edge.objects.long(id).unwrap_or(0);
-                // What is known to be too long begins a portion: so nothing is held while room for it is awaited.
+                // A long object begins a portion, so that no draft is held while the list waits for room.
                 if draft.items > 0 && draft.bytes() + long >= PORTION {
                     break;
                 }
@@ -219,8 +220,8 @@ impl List {
         Ok(draft.finished(rest))
     }
 
-    /// A collection was deleted since: the one that follows the page takes its place, so that no page is short while more
-    /// follows.
+    /// Replaces a collection that has been deleted by the one that follows the page, so that no page is short while
+    /// more collections follow.
     fn fill_up(&mut self) {
         if self.listing.window.limit.is_none() {
             return;
@@ -231,18 +232,18 @@ impl List {
         self.ids.extend(next);
     }
 
-    /// Claims the memory for what is at hand and so many bytes.
+    /// Claims memory for the objects at hand and this many bytes.
     async fn claim(&mut self, bytes: usize) -> Result<(), Failure> {
         self.edge.admission.grow_for_answer(&mut self.memory, bytes + self.at_hand.bytes).await
     }
 
-    /// Has the next object at hand, and what else comes with it, beside a draft of so many bytes.
+    /// Gets the next object, and any others that come with it, while the draft holds `drafted` bytes.
     async fn look(&mut self, drafted: usize) -> Result<(), Failure> {
         let mut missing = self.look_here(drafted);
         if self.wants_page(missing.len()) {
             let edge = Arc::clone(&self.edge);
             let turn = timeout(TURN.min(edge.options().read_wait), edge.objects.pages().acquire_owned()).await;
-            // Somebody else may have read them meanwhile.
+            // Another request may have read them meanwhile.
             missing = self.look_here(drafted);
             match turn {
                 Ok(Ok(_turn)) if self.wants_page(missing.len()) => self.read_page(&missing).await?,
@@ -253,7 +254,7 @@ impl List {
         if self.has_next() {
             return Ok(());
         }
-        // One that is long is read alone, and the others when they are due.
+        // A long object is read alone. The objects before it are read without it.
         let missing = missing.iter().map(|(_, id)| *id).filter(|id| !self.at_hand.has(*id)).take(AT_ONCE);
         let long = |id: &CollectionId| self.edge.objects.is_long(*id);
         let mut few: Vec<CollectionId> = missing.collect();
@@ -274,8 +275,8 @@ impl List {
         self.ids.get(self.at).is_none_or(|id| self.at_hand.has(*id))
     }
 
-    /// Takes the next objects that are kept, no more than a portion has use for. Returns the ones that are not, with their
-    /// places in the whole list.
+    /// Takes the next kept objects, no more than a portion can use. Returns those that are not kept, with their places
+    /// in the whole list.
     fn look_here(&mut self, drafted: usize) -> Vec<(usize, CollectionId)> {
         let chunk = &self.ids[self.at..self.ids.len().min(self.at + CHUNK)];
         let unread: Vec<(usize, CollectionId)> = (self.at..).zip(chunk.iter().copied()).collect();
@@ -321,7 +322,7 @@ impl List {
         Ok(())
     }
 
-    /// One object; `None` if the collection has been deleted since.
+    /// Reads one object; `None` if the collection has been deleted.
     async fn read_one(&self, id: CollectionId) -> Result<Option<Bytes>, Failure> {
         let Some(read) = read_of(&self.edge, id, self.listing.consistency) else { return Ok(None) };
         match object(&self.edge, &read, self.name).await {
@@ -334,10 +335,11 @@ impl List {
     }
 }
 
-/// The length of the next page after one of this length, in which so many collections were asked for and found.
+/// Returns the length of the next page. The last page had length `limit`; `asked` collections were wanted and `found`
+/// were in it.
 fn next_page(limit: usize, asked: usize, found: usize, bytes: usize) -> usize {
     if found * 2 < asked {
-        // The orders do not agree.
+        // The instance's order differs from the edge's.
         return 0;
     }
     let longer = (limit * 4).min(CHUNK);

@@ -1,7 +1,7 @@
-//! A read whose instance was lost: whether it may be repeated elsewhere (rule R13).
+//! Decides whether a read may be repeated elsewhere after its instance was lost (rule R13).
 //!
-//! What is vouched for is repeated at once, and given up when it has met two deaths; what is not is never sent to
-//! another instance after one. A connection that broke while its instance lives is no death.
+//! A read that is vouched for is repeated at once, and is given up after two deaths. A read that is not is never sent
+//! to another instance after one death. A broken connection is no death if the instance is alive.
 
 use super::Read;
 use crate::ids::InstanceId;
@@ -14,9 +14,9 @@ use crate::proxy::failure::Failure;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Loss {
     pub instance: InstanceId,
-    /// Of the instance when the request was sent.
+    /// The instance's generation when the request was sent.
     pub since: Generation,
-    /// Whether it was alone there.
+    /// Whether the request was alone on the instance.
     pub flights: Flights,
 }
 
@@ -25,10 +25,10 @@ pub struct Loss {
 pub struct Losses(Vec<Loss>);
 
 impl Losses {
-    /// Takes note of one more; `Err` if the read ends with it.
+    /// Notes one more loss.
     ///
     /// # Errors
-    /// The read may have cost the instance its life.
+    /// The read ends: it may have caused the instance's death.
     pub async fn add(&mut self, edge: &Edge, read: &Read, loss: Loss) -> Result<(), Failure> {
         let vouching = read.stake.as_ref().map_or(Vouching::Vouched, |stake| stake.vouching());
         let same = |known: &Loss| known.instance == loss.instance && known.since == loss.since;
@@ -54,7 +54,7 @@ impl Losses {
         if let Some(stake) = &read.stake {
             let company = match (vouching, loss.flights) {
                 (Vouching::Unvouched, Flights::One) => Company::Alone,
-                // One that is like what has succeeded gets a second trial in any case.
+                // A read that is vouched for gets a second trial in any case.
                 _ => Company::Others,
             };
             stake.died(loss.instance, company);

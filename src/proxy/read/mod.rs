@@ -1,6 +1,6 @@
-//! A read: what must be fresh where it goes, how one instance is asked, and what becomes of the answer (rule R5).
+//! A read: what must be fresh on its instance, how one instance is asked, and what becomes of the answer (rule R5).
 //!
-//! Most reads are passed on ([`pass`], [`Passing`]); collection objects and lists of them are put together here
+//! Most reads are passed on ([`pass`], [`Passing`]). Collection objects and lists of them are put together here
 //! ([`object()`], [`List`]). This file decides neither where a read goes next ([`choose`]) nor which requests are reads
 //! (`chroma::route`).
 
@@ -36,11 +36,11 @@ use crate::chroma::{self, ByIdRoute, Call, CatalogRead, ErrorBody, Lookup, Opera
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::order::{Board, Candidate, Consistency};
 
-/// What must be fresh where a read goes.
+/// What must be fresh on the instance that serves a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     Collection(CollectionId),
-    /// The collections of a database, all of them.
+    /// All collections of a database.
     Collections(Scope),
     Catalog,
     /// Nothing: any instance will do.
@@ -50,7 +50,7 @@ pub enum Target {
 /// How an instance's answer becomes the client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rewrite {
-    /// Only ids in error texts.
+    /// Only the ids in error texts.
     ErrorText,
     Collection,
     CollectionList(Window),
@@ -67,9 +67,9 @@ pub struct Read {
     pub rewrite: Rewrite,
     pub consistency: Consistency,
     pub pin: Option<InstanceId>,
-    /// What is known of it, if it could harm an instance.
+    /// What is at stake, if the read could harm an instance.
     pub(in crate::proxy) stake: Option<Arc<Stake>>,
-    /// Path and query as the client sent them, the page of a list left out.
+    /// The client's path and query, without the page parameters of a list.
     pub(super) path: String,
 }
 
@@ -80,12 +80,12 @@ pub struct Asked {
     pub ids: Ids,
 }
 
-/// The id of the read's collection in the path that was asked for, and the one that clients know. Kept for the answer: by
-/// then the catalog may have forgotten both.
+/// The instance's id of the read's collection, as sent in the path, and the id that clients know. Kept for the answer,
+/// because the catalog may have forgotten both by then.
 pub type Ids = Option<(InstanceCollectionId, CollectionId)>;
 
 impl Read {
-    /// A read that any instance may serve, its answer as it is.
+    /// A read that any instance may serve. Its answer is not rewritten.
     fn of(operation: Operation) -> Read {
         Read {
             operation,
@@ -98,17 +98,17 @@ impl Read {
         }
     }
 
-    /// Of the instances that may serve it now, those that are used for it.
+    /// Returns the instances to use for the read, of those that may serve it now.
     fn used(&self, board: &Board, able: Vec<Candidate>) -> Vec<Candidate> {
         let collection = match self.target {
             Target::Collection(id) => Some(id),
             Target::Collections(_) | Target::Catalog | Target::Anything => None,
         };
-        // Whoever names an instance means it, drained or not.
+        // A request that names an instance gets that one, drained or not.
         if self.pin.is_some() { able } else { board.spared(collection, able) }
     }
 
-    /// The instances that may serve it now, drained ones too.
+    /// Returns the instances that may serve the read now, including drained ones.
     fn able(&self, board: &Board) -> Vec<Candidate> {
         let mut candidates = match &self.target {
             Target::Collection(id) => board.readers(*id, self.consistency),
@@ -128,7 +128,8 @@ impl Read {
         candidates
     }
 
-    /// The collections that it must find fresh, and of which something is held on its way to an instance (rule R19).
+    /// Returns the collections that must be fresh for the read and have entries held on their way to an instance (rule
+    /// R19).
     pub(super) fn held_copies(&self, board: &Board) -> Vec<CollectionId> {
         match (&self.target, self.consistency) {
             (Target::Collection(id), Consistency::Fresh) if board.holds_copies(*id) => vec![*id],
@@ -139,8 +140,8 @@ impl Read {
         }
     }
 
-    /// Whether the instance denies what the catalog says it has: it came back blank, or a deletion is on its way.
-    /// Either way that is no verdict for the client (rule R2).
+    /// Returns whether the instance denies something that the catalog has: it came back blank, or a deletion is on its
+    /// way. Either way the answer is no verdict for the client (rule R2).
     pub fn denied(&self, edge: &Edge, status: u16) -> bool {
         let answered_from_content = match &self.operation {
             Operation::CatalogRead(_) => true,
@@ -159,7 +160,7 @@ impl Read {
         }
     }
 
-    /// The answer if its collection has been deleted since the read was planned.
+    /// Returns the answer to give if the collection has been deleted since the read was planned.
     pub(super) fn deleted(&self, board: &Board) -> Option<Failure> {
         let Target::Collection(id) = self.target else { return None };
         let answer = || match &self.operation {
@@ -169,12 +170,13 @@ impl Read {
         board.catalog().get(id).is_none().then(|| Failure::Chroma(answer()))
     }
 
-    /// Whether how it ends says something about the instance: a heartbeat is answered by those that answer nothing else.
+    /// Returns whether the outcome says something about the instance. A heartbeat does not: even an instance that
+    /// answers nothing else answers heartbeats.
     pub(super) fn counts_for_breakers(&self) -> bool {
         self.target != Target::Anything
     }
 
-    /// What the answer is classified as an answer to.
+    /// Returns the kind of call that the answer is classified for.
     pub fn call(&self) -> Call {
         match &self.target {
             Target::Collection(_) => Call::RecordRead,
@@ -182,7 +184,7 @@ impl Read {
         }
     }
 
-    /// How its collection is found on an instance that has no route by id.
+    /// Returns how to find the collection on an instance that has no route by id.
     fn lookup(&self, edge: &Edge, instance: InstanceId, asked: &Asked) -> Option<Lookup> {
         let (on_instance, collection) = asked.ids.filter(|_| self.rewrite == Rewrite::Collection)?;
         let route = edge.core.discovery().servers().by_id(instance);
@@ -194,14 +196,15 @@ impl Read {
         Some(Lookup::new(route, known.scope.clone(), on_instance, known.name.clone()))
     }
 
-    /// What is asked of this instance.
+    /// Returns the path and ids to use on this instance.
     pub fn on(&self, edge: &Edge, instance: InstanceId) -> Asked {
         let Target::Collection(collection) = self.target else { return Asked { path: self.path.clone(), ids: None } };
         let mapping = edge.core.board().catalog().mapping_while_held(collection, instance);
-        // Deleted everywhere since the instance was chosen: under an id that means nothing there it is not found.
+        // Deleted everywhere since the instance was chosen: the clients' id means nothing there, so the answer is "not
+        // found".
         let id = mapping.unwrap_or_else(|| InstanceCollectionId::new(collection.uuid()));
         let path = match &self.operation {
-            // By id: a rename that is under way there does not matter, nor does a new collection of this name.
+            // By id, so that neither a rename under way there nor a new collection of the same name matters.
             Operation::CatalogRead(CatalogRead::GetCollection { scope, .. }) => chroma::by_id_path(scope, id),
             _ => chroma::instance_path(&self.operation, &self.path, id),
         };

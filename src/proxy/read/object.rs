@@ -1,7 +1,7 @@
-//! Reading one collection object: a kept one, one that another request is reading now, or an instance's.
+//! Reads one collection object: a kept one, one that another request is reading now, or one from an instance.
 //!
-//! What is kept, and for how long, is decided by [`objects`](crate::proxy::objects) and the board; where a read goes and what
-//! an answer means, by [`fetch`].
+//! What is kept, and for how long, is decided by [`objects`](crate::proxy::objects) and the board; where a read goes
+//! and what an answer means, by [`fetch`].
 
 use bytes::Bytes;
 use tokio::time::timeout;
@@ -28,7 +28,7 @@ pub(super) struct Before {
 }
 
 impl Before {
-    /// `None`: there is no such collection.
+    /// Returns `None` if there is no such collection.
     pub fn of(edge: &Edge, board: &Board, collection: CollectionId) -> Option<Before> {
         let version = board.object_version(collection)?;
         let shows = |instance: &InstanceId| board.shows_version(collection, *instance);
@@ -36,7 +36,8 @@ impl Before {
         Some(Before { version, shown_by })
     }
 
-    /// The object that was read from this instance, if others may be given it: nothing can have changed it meanwhile.
+    /// Returns the object that was read from this instance if others may have it: nothing can have changed it
+    /// meanwhile.
     pub fn object(
         &self,
         edge: &Edge,
@@ -53,13 +54,13 @@ impl Before {
     }
 }
 
-/// The kept objects of these versions, in the same order, up to so many bytes.
+/// Returns the kept objects of these versions, in the same order, up to `most` bytes.
 pub(super) fn find(
     edge: &Edge,
     wanted: impl ExactSizeIterator<Item = (CollectionId, ObjectVersion)>,
     most: usize,
 ) -> Vec<Option<Object>> {
-    // Another edge may have changed what this one knows nothing of.
+    // Without the lease, another edge may have made changes that this one does not know of.
     if edge.core.lease().check().is_err() {
         return vec![None; wanted.len()];
     }
@@ -67,10 +68,10 @@ pub(super) fn find(
     edge.objects.find(wanted, &generations, most)
 }
 
-/// A collection as `GET` shows it.
+/// Returns a collection as `GET` shows it.
 ///
 /// # Errors
-/// What to answer when there is no such collection, or no instance gave an answer that can be passed on.
+/// The failure to answer with when there is no such collection, or no instance gave an answer that can be passed on.
 pub async fn show(edge: &Edge, collection: CollectionId, name: RequestName) -> Result<Reply, Failure> {
     match read_of(edge, collection, Consistency::Fresh) {
         Some(read) => object(edge, &read, name).await,
@@ -78,7 +79,7 @@ pub async fn show(edge: &Edge, collection: CollectionId, name: RequestName) -> R
     }
 }
 
-/// The read of one collection object; `None` if there is no such collection.
+/// Returns the read of one collection object; `None` if there is no such collection.
 pub(super) fn read_of(edge: &Edge, collection: CollectionId, consistency: Consistency) -> Option<Read> {
     let board = edge.core.board();
     let known = board.catalog().get(collection)?;
@@ -88,7 +89,7 @@ pub(super) fn read_of(edge: &Edge, collection: CollectionId, consistency: Consis
     Some(Read { target, rewrite, consistency, ..Read::of(operation) })
 }
 
-/// The answer to a read of one collection object.
+/// Returns the answer to a read of one collection object.
 ///
 /// # Errors
 /// As [`show`].

@@ -1,8 +1,8 @@
-//! Several collection objects at once, from a page of an instance's own list.
+//! Reads several collection objects at once, from a page of an instance's own list.
 //!
-//! Chroma lists collections by its own ids. A collection keeps for life the id that the instance gave it which created it, so
-//! on that instance the list is in the edge's order, and a page of it holds what the edge's page lacks. What else is in the
-//! page is ignored, and what is not in it is read one by one ([`list`](super::list)).
+//! Chroma lists collections in the order of its own ids. A collection keeps for life the id given by the instance that
+//! created it. On that instance the list is therefore in the edge's order, and a page of it holds what the edge's page
+//! lacks. Other collections in the page are ignored, and missing ones are read one by one ([`list`](super::list)).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,41 +21,41 @@ use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
 use crate::web::RequestName;
 
-/// Fewer are read one by one.
+/// The fewest collections that are worth a page. Fewer are read one by one.
 pub(super) const FEW: usize = 3;
 /// The most bytes of one page.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
-/// What a page is taken for, in MiB.
+/// The assumed size of a page, in MiB.
 const WEIGHT: u32 = 8;
-/// How long a page may take: without it each object is read for itself, so that it is not worth a longer wait.
+/// How long a page may take. A longer wait is not worth it: without a page, each object is read on its own.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// What is asked for: part of a list in the edge's order.
+/// The collections to read: part of a list in the edge's order.
 pub(super) struct Wanted<'a> {
     pub scope: &'a Scope,
-    /// With their places in the whole list, in order, and not all next to each other.
+    /// In the list's order, with their places in the whole list. They need not be adjacent.
     pub collections: &'a [(usize, CollectionId)],
-    /// Collections to be asked for at most.
+    /// The most collections to ask for.
     pub limit: usize,
     pub consistency: Consistency,
     pub name: RequestName,
 }
 
-/// What became of a page.
+/// The outcome of reading a page.
 pub(super) enum Page {
     Read(Found),
-    /// It was of no use, or there is nobody to ask now; the next one may be.
+    /// The page was of no use, or no instance can be asked now. A later page may work.
     NotNow,
-    /// Its answer would have been too long.
+    /// The answer would have been too long.
     TooLong,
     /// No instance has these collections in the edge's order.
     NoOrder,
 }
 
-/// What was found in a page.
+/// The objects found in a page.
 pub(super) struct Found {
     pub objects: Vec<(CollectionId, Bytes)>,
-    /// Of so many.
+    /// The number of collections asked for.
     pub asked: usize,
     pub bytes: usize,
 }
@@ -63,11 +63,11 @@ pub(super) struct Found {
 /// Reads one page from the instance whose order fits.
 ///
 /// # Errors
-/// There is no room for it.
+/// There is no room for the page.
 pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Page, Failure> {
     let Some((first, _)) = wanted.collections.first().copied() else { return Ok(Page::NotNow) };
     let within = wanted.collections.iter().take_while(|(place, _)| *place < first + wanted.limit);
-    // One that is long is read for itself, and so is not in a page.
+    // A long object is read on its own, so the page ends before it.
     let short: Vec<_> = within.take_while(|(_, id)| !edge.objects.is_long(*id)).copied().collect();
     let ids: Vec<CollectionId> = short.iter().map(|(_, id)| *id).collect();
     let last = short.last().map_or(first, |(place, _)| *place);
@@ -94,7 +94,7 @@ pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Page, Failu
     let outgoing = Outgoing { headers, ..Outgoing::get(path) };
     let deadline = edge.registry.timeouts().read;
     let sent = edge.client.send_idempotent_within(instance, &outgoing, deadline, PAGE_BYTES);
-    // That it takes longer says nothing against the instance: it may be busy.
+    // A slow answer is no evidence against the instance: it may be busy.
     let answer = timeout(LONGEST, sent).await;
     attempt_span::page_ended(span, answer.as_ref().ok());
     let Ok(answer) = answer else {
@@ -104,12 +104,12 @@ pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Page, Failu
     match answer {
         Ok(answer) if answer.status == 200 => Ok(found(edge, (ids.len(), &asked), instance, &answer.body)),
         Err(SendError::TooLong { .. }) => Ok(Page::TooLong),
-        // Whatever it is: each object is then read for itself, and that is judged.
+        // Each object is then read on its own, and that outcome is judged.
         Ok(_) | Err(_) => Ok(Page::NotNow),
     }
 }
 
-/// What was asked for, as the instance shows it in this answer.
+/// Picks the wanted collections from the instance's answer.
 fn found(
     edge: &Edge,
     (count, asked): (usize, &HashMap<CollectionId, Before>),
@@ -136,15 +136,15 @@ fn found(
     Page::Read(found)
 }
 
-/// Whose order fits.
+/// The instance whose order fits.
 enum Order {
     Of(InstanceId),
-    /// Perhaps that of one which is not to be asked now.
+    /// Perhaps one that must not be asked now.
     OfNobodyNow,
     OfNobody,
 }
 
-/// The instance that created most of these collections and serves them, if it is most of them.
+/// Returns the instance that created and serves more than half of these collections.
 fn in_order(edge: &Edge, board: &Board, ids: &[CollectionId], consistency: Consistency) -> Order {
     let fits = |instance: InstanceId| {
         let own = |id: &&CollectionId| {
@@ -155,7 +155,7 @@ fn in_order(edge: &Edge, board: &Board, ids: &[CollectionId], consistency: Consi
     };
     let all = board.usable();
     let (total, now) = (all.len(), clock::now());
-    // A page only saves requests: no instance is asked for it that reads avoid.
+    // A page only saves requests, so instances that reads avoid are not asked for one.
     let sound = |one: &Candidate| {
         one.health == CandidateHealth::Sound
             && edge.registry.usable(one.instance)
@@ -163,7 +163,7 @@ fn in_order(edge: &Edge, board: &Board, ids: &[CollectionId], consistency: Consi
             && !edge.registry.avoided(one.instance)
     };
     let asked: Vec<Candidate> = board.spared(None, all).into_iter().filter(sound).collect();
-    // The first of equals: the preferred one.
+    // The first of equals, which is the preferred one.
     let best = asked
         .iter()
         .map(|one| (fits(one.instance), one.instance))

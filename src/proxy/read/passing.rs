@@ -1,6 +1,6 @@
-//! A read's answer that is longer than what is held: it goes to its client as it comes.
+//! A read's answer that is longer than what is held: it is passed on to the client as it arrives.
 //!
-//! Nobody else can answer in its place once the client has a part. How its pieces are written is decided elsewhere.
+//! Once the client has a part, no other instance can answer instead. How the pieces are written is decided elsewhere.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -13,7 +13,7 @@ use crate::proxy::Edge;
 use crate::proxy::outlet::{Outlet, Rest};
 use crate::web::INSTANCE;
 
-/// Why an answer ends before its end.
+/// Why an answer breaks off.
 #[derive(Debug, thiserror::Error)]
 pub enum PassError {
     #[error("the instance did not finish it: {0}")]
@@ -22,18 +22,18 @@ pub enum PassError {
     Client(#[from] pingora::BError),
 }
 
-/// An answer of which a part is at hand, and the rest is on its way.
+/// An answer of which a part is at hand while the rest is still arriving.
 pub struct Passing {
-    /// `None` after its end.
+    /// `None` after the end of the answer.
     incoming: Option<Incoming>,
     status: StatusCode,
     length: Option<usize>,
-    /// What is at hand.
+    /// The part at hand.
     held: Bytes,
     instance: InstanceId,
-    /// Of the instance when it was asked.
+    /// The instance's generation when it was asked.
     since: Generation,
-    /// Of the attempts before.
+    /// The losses of earlier attempts.
     losses: Losses,
 }
 
@@ -49,12 +49,11 @@ impl Passing {
         Passing { incoming: Some(incoming), status, length, held, instance, since, losses }
     }
 
-    /// Its status.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Its header for the client, without what says how long the body is.
+    /// Returns the headers for the client, without those that give the body's length.
     pub fn headers(&self, edge: &Edge) -> HeaderMap {
         let mut headers = self.incoming.as_ref().map(Incoming::end_to_end).unwrap_or_default();
         if let Ok(name) = edge.registry.name(self.instance).as_str().parse() {
@@ -63,15 +62,16 @@ impl Passing {
         headers
     }
 
-    /// The length of its body, if the instance says so.
+    /// Returns the body's length, if the instance announced it.
     pub fn length(&self) -> Option<usize> {
         self.length
     }
 
-    /// Writes the next piece to the client. When that was all, the instance's connection is kept.
+    /// Writes the next piece to the client. After the last piece, the instance's connection is kept.
     ///
     /// # Errors
-    /// The rest will not come, or the client does not take it. The instance's death, if it is one, is looked into.
+    /// The instance does not send the rest, or the client does not take it. A possible death of the instance is
+    /// examined.
     pub async fn pass_on(&mut self, edge: &Edge, read: &Read, to: &mut Outlet<'_>) -> Result<Rest, PassError> {
         if !self.held.is_empty() {
             to.part(std::mem::take(&mut self.held), Rest::Follows).await?;
@@ -94,10 +94,10 @@ impl Passing {
             }
             Err(error) => error,
         };
-        // It is under way no longer: who was there beside it is asked next.
+        // Drop it first: the check below counts what else was in flight on the instance.
         self.incoming = None;
         let loss = Loss { instance: self.instance, since: self.since, flights: edge.registry.flights(self.instance) };
-        // Whatever it says: this client gets no other answer.
+        // The result does not matter: this client gets no other answer.
         let _ = self.losses.add(edge, read, loss).await;
         Err(PassError::Instance(error))
     }

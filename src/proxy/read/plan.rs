@@ -1,4 +1,5 @@
-//! From a read request to a [`Read`]: which collection it means, what must be fresh, and what the edge answers itself.
+//! Turns a read request into a [`Read`]: which collection it means, what must be fresh, and what the edge answers
+//! itself.
 //!
 //! It sends nothing and chooses no instance.
 
@@ -19,7 +20,7 @@ use crate::web::{INSTANCE, Reply};
 /// The request header that relaxes or restores freshness for one read.
 const CONSISTENCY: &str = "chroma-edge-consistency";
 
-/// What becomes of a read request.
+/// How a read request is carried out.
 pub enum Plan {
     Pass(Read),
     /// One collection object.
@@ -91,7 +92,7 @@ pub fn plan(
         Operation::CatalogRead(CatalogRead::CountCollections { .. } | CatalogRead::GetTenant { .. }) => {
             read.target = Target::Catalog;
         }
-        // A page that Chroma refuses, and everything that has nothing to do with collections.
+        // Page parameters that Chroma refuses, and requests that do not concern collections.
         _ => {}
     }
     drop(board);
@@ -99,7 +100,7 @@ pub fn plan(
     Ok(if is_object { Plan::Object(read) } else { Plan::Pass(read) })
 }
 
-/// What the catalog answers, or lists: never from an instance that may lack some of it.
+/// Answers a read from the catalog, or plans a list from it: never from an instance that may lack part of it.
 fn from_catalog(
     catalog: &Catalog,
     operation: &Operation,
@@ -124,7 +125,7 @@ fn from_catalog(
                 grants: principal.shared_grants(),
             })
         }
-        // What an instance has, and the catalog does not, nobody can judge.
+        // Grants cannot be checked for collections that an instance has and the catalog does not.
         CatalogRead::ListCollections { .. } if !grants.has_whole_databases() => Plan::Answer(Reply::json(200, "[]")),
         CatalogRead::GetTenant { tenant } if catalog.has_tenant(tenant) => Plan::Answer(tenant_shown(tenant)),
         CatalogRead::GetDatabase { scope } => {
@@ -145,7 +146,7 @@ fn is_list(operation: &Operation) -> bool {
     matches!(operation, Operation::CatalogRead(ListDatabases { .. } | ListCollections { .. } | CountCollections { .. }))
 }
 
-/// As Chroma shows it.
+/// The tenant as Chroma shows it.
 fn tenant_shown(tenant: &str) -> Reply {
     Reply::json(200, json!({ "name": tenant, "resource_name": null }).to_string())
 }

@@ -1,4 +1,4 @@
-//! A read's request, before it is known which instance it goes to.
+//! A read's request before its instance is chosen.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method};
@@ -8,17 +8,17 @@ use crate::instance::{Outgoing, end_to_end};
 use crate::traces::TRACEPARENT;
 use crate::web::{RequestName, TRACE_ID};
 
-/// A read request as it is sent to an instance, but for its path.
+/// A read request as it is sent to an instance, except for the path.
 #[derive(Clone, Debug)]
 pub struct ReadRequest {
     pub(super) outgoing: Outgoing,
     pub(super) name: RequestName,
-    /// What its answer takes of the room for collection objects, if it is one.
+    /// For a collection object: how much of the room for objects the answer takes.
     pub(super) weight: Option<u32>,
 }
 
 impl ReadRequest {
-    /// The client's own request, with its whole body; what it brought for the edge stays here, unless it is passed on.
+    /// The client's own request with its whole body. Credentials are left out with [`ClientCredentials::Kept`].
     pub fn of(
         method: Method,
         headers: &HeaderMap,
@@ -43,7 +43,7 @@ impl ReadRequest {
         ReadRequest { outgoing, name, weight: None }
     }
 
-    /// The same request by another name.
+    /// Returns the same request under another name.
     pub(super) fn named(&self, name: RequestName) -> Self {
         let mut request = ReadRequest { name, ..self.clone() };
         request.outgoing.headers.retain(|(header, _)| !is_name(header, name));
@@ -51,14 +51,14 @@ impl ReadRequest {
         request
     }
 
-    /// A GET of a collection object that is taken for so large.
+    /// A GET of a collection object that is assumed to be this large.
     pub fn object(name: RequestName, weight: u32) -> Self {
         ReadRequest { weight: Some(weight), ..ReadRequest::get(name) }
     }
 }
 
-/// Whether the header is one that the name sets. While nothing is traced, a client's own `traceparent` is passed on like any
-/// other header.
+/// Returns whether the name sets this header. While nothing is traced, a client's own `traceparent` is passed on like
+/// any other header.
 fn is_name(header: &HeaderName, name: RequestName) -> bool {
     *header == TRACE_ID || (*header == TRACEPARENT && name.context.is_some())
 }

@@ -1,6 +1,6 @@
-//! What is at stake with a read: what it amounts to, and whether it may be sent now, and where (rule R13).
+//! What is at stake with a read: its class and size, and whether and where it may be sent now (rule R13).
 //!
-//! The rules are those of `order` and `chroma`; reads without a body harm no instance.
+//! The rules are those of `order` and `chroma`. Reads without a body harm no instance.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use crate::proxy::{Edge, quarantine};
 /// Measures the read, refuses it if it is over a limit or held back, and binds it to one instance if it is tried alone.
 ///
 /// # Errors
-/// Why it is not sent.
+/// Why the read is not sent.
 pub fn stake(edge: &Edge, read: &mut Read, body: &Bytes) -> Result<(), Failure> {
     let Operation::RecordRead { kind: kind @ (RecordReadKind::Get | RecordReadKind::Query), .. } = read.operation
     else {
         return Ok(());
     };
     let measured = chroma::scan_read(body).map_err(Failure::Refused)?;
-    // It would look like a crash.
+    // Chroma would close the connection, which would look like a crash.
     if kind == RecordReadKind::Query && measured.asks_for_none() {
         return Err(Failure::CrashesChroma("n_results must be at least 1"));
     }

@@ -1,7 +1,7 @@
-//! Who holds the journal: claims it, renews it, and ends this edge when another one has it.
+//! Holding the journal: claims it, renews it, and ends this edge when another one has it.
 //!
-//! Decides when to ask and what each answer means for this process. Who may hold the journal is the store's to say;
-//! what a lease allows is checked by the sender. The service around it is in [`LeaseRenewer`].
+//! Decides when to ask the store, and what each answer means for this process. The store decides which edge may hold
+//! the journal, and the sender checks what a lease allows. The service around this is in [`LeaseRenewer`].
 
 mod renewer;
 #[cfg(test)]
@@ -25,32 +25,32 @@ use crate::lease::Lease;
 use crate::proof::{self, CrashPoint};
 use crate::proxy::{StandbyReason, StandbyState};
 
-/// Between two claims of a journal that another edge holds, or that cannot be reached.
+/// The time between two claims of a journal that another edge holds or that cannot be reached.
 const POLL: Duration = Duration::from_millis(250);
-/// How long one question to the store may take.
+/// How long one request to the store may take.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long reading the late writes of earlier edges may hold up the next renewal.
 const LATE_WRITES_LIMIT: Duration = Duration::from_millis(200);
-/// How long a superseded edge waits for writes that are being sent: the kernel takes their bytes within microseconds, or
-/// the instance does not take them, and never gets the whole request.
+/// How long a superseded edge waits for writes that are being sent. Either the kernel takes their bytes within
+/// microseconds, or the instance does not take them and never gets the whole request.
 const LAST_SENDS: Duration = Duration::from_millis(500);
-/// How long the end waits for answers to what was sent.
+/// How long the end waits for the answers to requests already sent.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// Between two looks whether they have come.
+/// The time between two checks whether the answers have arrived.
 const LOOK: Duration = Duration::from_millis(10);
-/// How long an edge that ends tries to report its late writes for the next one.
+/// How long an ending edge tries to report its late writes for the next one.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
 const LAST_RELEASE: Duration = Duration::from_secs(1);
 
 /// Whether there is something to give back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holding {
-    /// Not granted yet, or ours without being asked for.
+    /// Not granted yet, or held without a claim.
     Nothing,
     Granted,
-    /// It was granted, and is being given back: never asked for again.
+    /// Granted, and being given back: never claimed again.
     Returning,
-    /// It was not granted, and is not asked for any more.
+    /// Never granted, and no longer claimed.
     Never,
 }
 
@@ -61,14 +61,14 @@ pub(super) struct LeaseHolder {
     /// Writes that ended after the lease.
     late_writes: Arc<LateWrites>,
     standby: Arc<StandbyState>,
-    /// How long what a predecessor sent may still be executed.
+    /// How long a predecessor's requests may still be executed.
     settle: Current<Duration>,
     core: OnceLock<Arc<Core>>,
-    /// Locked while the store is asked: nothing is renewed after it was given back.
+    /// Locked while the store is asked, so that nothing is renewed after the journal was given back.
     holding: Mutex<Holding>,
 }
 
-/// The part of a term in which this edge sends: it ends on its own before the store gives the journal to another.
+/// Returns the part of a term in which this edge sends. It ends before the store gives the journal to another edge.
 fn safe(term: Duration) -> Duration {
     term - term / 6
 }
@@ -84,7 +84,7 @@ impl LeaseHolder {
         Arc::new(LeaseHolder { leadership, lease, late_writes, standby, settle, core, holding })
     }
 
-    /// Where writes that end after the lease are noted.
+    /// Where writes that end after the lease are recorded.
     pub fn late_writes(&self) -> &Arc<LateWrites> {
         &self.late_writes
     }
@@ -94,12 +94,12 @@ impl LeaseHolder {
         self.core.get()
     }
 
-    /// The journal is ours and loaded.
+    /// Records that the journal is held and loaded.
     fn loaded(&self, core: Arc<Core>) {
         let _ = self.core.set(core);
     }
 
-    /// Asks for the journal until it is granted. `refused` is called each time it is not.
+    /// Claims the journal until it is granted. Calls `refused` each time it is not.
     async fn claim(&self, mut refused: impl FnMut() + Send) -> Result<LeaseTerm, LeadershipError> {
         let mut unreachable = Lasting::new();
         loop {
@@ -149,7 +149,7 @@ impl LeaseHolder {
         }
     }
 
-    /// Renews the term until that is over for good. `losses`: what a commit has shown.
+    /// Renews the term until the journal is lost for good. `losses` reports other edges that commits have found to hold it.
     async fn keep(&self, mut term: LeaseTerm, losses: &mut mpsc::Receiver<String>) -> LeadershipError {
         let mut seen = HashSet::new();
         let mut away = Lasting::new();
@@ -157,8 +157,8 @@ impl LeaseHolder {
             let due = async {
                 match term {
                     LeaseTerm::ForLife => std::future::pending().await,
-                    // The pause below is as long as a standby's between two claims: when the database returns, the standby
-                    // must not be the only one to ask.
+                    // The pause below is as long as a standby's pause between two claims: when the database returns,
+                    // the standby must not be the only edge that asks.
                     LeaseTerm::For(_) if away.has_begun() => {}
                     LeaseTerm::For(term) => sleep(term / 3).await,
                 }
@@ -175,14 +175,14 @@ impl LeaseHolder {
                         let seconds = lasted.time.as_secs();
                         info!(seconds, "the journal is back, and still held by this edge");
                     }
-                    // For no longer than a renewal may wait.
+                    // Limited, so that it does not hold up the next renewal.
                     let _ = timeout(LATE_WRITES_LIMIT, self.take_late_writes(&mut seen)).await;
                 }
                 Err(LeadershipError::Unavailable(why)) => {
                     if let Some(times) = away.seen(clock::now()).times() {
                         warn!(why, times, "the journal cannot be reached: nothing is sent once the lease has ended");
                     }
-                    // `arrived` is ready as long as late writes are not reported: pause, or this loop would spin.
+                    // `arrived` is ready as long as late writes are unreported. Without this pause the loop would spin.
                     sleep(POLL).await;
                 }
                 Err(over) => return over,
@@ -195,18 +195,18 @@ impl LeaseHolder {
         let asked = clock::awake();
         let term = answer(self.leadership.renew()).await?;
         self.prolong(asked, term);
-        // No other edge has taken over, so none has sent anything: the late writes were this edge's alone.
+        // No other edge has taken over, so none has sent anything: the late writes are this edge's alone.
         self.late_writes.forget();
         Ok(term)
     }
 
-    /// Takes over the late writes that earlier edges reported: they may have been executed after this edge began.
+    /// Takes over late writes that earlier edges reported: they may have been executed after this edge began.
     async fn take_late_writes(&self, seen: &mut HashSet<LateWriteId>) {
         let Some(core) = self.core.get() else { return };
         match self.leadership.late_writes().await {
             Ok(late_writes) => {
                 for (id, late_write) in late_writes {
-                    // It is listed until it is durably handled.
+                    // It stays listed until it is durably handled.
                     if seen.insert(id) {
                         let LateWrite { lane, instance } = &late_write;
                         warn!(%lane, %instance, "an earlier edge may have sent a write after its lease: the replica is checked");
@@ -218,15 +218,14 @@ impl LeaseHolder {
         }
     }
 
-    /// Ends an edge whose journal another one holds: stops sending, acknowledges nothing more, and reports what it sent
-    /// too late.
+    /// Ends an edge whose journal another one holds: stops sending, acknowledges nothing more, and reports its late writes.
     async fn give_up(&self, why: &LeadershipError) {
         error!("{why}: this edge stops");
         self.lease.end();
         if let Some(core) = self.core.get() {
             core.fall_silent();
         }
-        // A sender checks the lease after its last byte at the latest, and notes a late write.
+        // A sender checks the lease after its last byte at the latest, and records a late write.
         let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
         self.report_late_writes().await;
     }
@@ -254,7 +253,7 @@ impl LeaseHolder {
         }
     }
 
-    /// Sends nothing more, and renews nothing more: this edge is about to stop.
+    /// Stops sending and renewing, because this edge is about to stop.
     pub async fn stop_sending(&self) {
         let mut holding = self.holding.lock().await;
         if *holding == Holding::Nothing {
@@ -262,17 +261,18 @@ impl LeaseHolder {
             return;
         }
         *holding = Holding::Returning;
-        // What ends after the lease has to be compared by the next edge: it is given time to end before.
+        // The next edge must compare every replica with a write that ends after the lease. So give writes time to end
+        // before it.
         self.lease.close();
         let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
         self.lease.end();
         let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
-        // Their answers are progress, which the next edge would have to find out anew.
+        // Their answers are progress that the next edge would otherwise have to establish again.
         let _ = timeout(LAST_ANSWERS, async {
             while self.lease.is_anything_unanswered() {
                 sleep(LOOK).await;
             }
-            // Who has just learned of an answer is about to hand it over.
+            // A task that has just received an answer is about to pass it on.
             sleep(LOOK).await;
         })
         .await;
@@ -285,14 +285,15 @@ impl LeaseHolder {
             self.lease.end();
             self.report_late_writes().await;
             if !self.lease.has_begun() {
-                // The next edge would not wait out what this one is waiting for. A lease that runs out makes it wait.
+                // The next edge would not wait out the time that this one is still waiting for. Letting the lease
+                // expire makes it wait.
                 return info!("keeping the lease until it expires: a predecessor's writes may still arrive");
             }
             let _ = timeout(LAST_RELEASE, self.leadership.release()).await;
         }
     }
 
-    /// Waits until the store may be asked; for ever once the journal is being given back.
+    /// Waits until the store may be asked; forever once the journal is being given back.
     async fn not_over(&self) -> tokio::sync::MutexGuard<'_, Holding> {
         let holding = self.holding.lock().await;
         match *holding {
@@ -305,7 +306,7 @@ impl LeaseHolder {
     }
 }
 
-/// A store that does not answer is one that cannot be reached.
+/// Awaits the store's answer. A store that does not answer counts as unreachable.
 async fn answer<T>(asked: impl Future<Output = Result<T, LeadershipError>>) -> Result<T, LeadershipError> {
     let silence = |_| Err(LeadershipError::Unavailable(format!("no answer within {ANSWER:?}")));
     timeout(ANSWER, asked).await.unwrap_or_else(silence)

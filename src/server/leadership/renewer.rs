@@ -1,4 +1,4 @@
-//! The service `leadership`: from a process without a journal to one that serves it, and to its end.
+//! The service `leadership`: from a process without a journal to one that serves it, and to the end of that process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,27 +20,27 @@ use crate::server::components::{Active, Components};
 use crate::server::services::Work;
 use crate::server::start_error::StartError;
 
-/// Between two attempts to load a journal that this edge holds.
+/// The time between two attempts to load a journal that this edge holds.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Where it begins.
+/// The state in which the service begins.
 pub(in crate::server) enum Begin {
-    /// The journal is ours for life, and loaded.
+    /// The journal is held for life, and loaded.
     Active(Active),
-    /// It is to be claimed.
+    /// The journal must be claimed first.
     Claim(Box<Components>),
 }
 
 pub(in crate::server) struct LeaseRenewer {
     pub holder: Arc<LeaseHolder>,
     pub begin: Begin,
-    /// What commits have shown: who has the journal instead.
+    /// The edges that commits have found to hold the journal instead.
     pub losses: mpsc::Receiver<String>,
 }
 
 #[async_trait]
 impl Work for LeaseRenewer {
-    /// The listener opens with `ready`: when clients can be served, or as soon as this edge has to stand by.
+    /// Notifies `ready`, which opens the listener, when clients can be served or as soon as this edge has to stand by.
     async fn work(self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let LeaseRenewer { holder, begin, losses } = self;
         let why = match begin {
@@ -79,7 +79,7 @@ async fn hold(
         Ok(term) => term,
         Err(unusable) => return unusable,
     };
-    // In a task of its own: loading may keep a thread busy for longer than a lease's term.
+    // In its own task, because loading may keep a thread busy for longer than a lease's term.
     let renewing = Arc::clone(holder);
     #[allow(clippy::disallowed_methods, reason = "one task for the process: it ends when the journal is lost")]
     let keeping = tokio::spawn(async move { renewing.keep(term, &mut losses).await });
@@ -113,7 +113,7 @@ async fn load(
                     info!(
                         seconds = lasted.time.as_secs(),
                         times = lasted.times,
-                        "the journal could be loaded after all"
+                        "the journal is loaded after failed attempts"
                     );
                 }
                 return Ok(restored);
@@ -122,7 +122,7 @@ async fn load(
             Err(error) => error.to_string(),
         };
         if let Some(times) = failing.seen(clock::now()).times() {
-            warn!(error, times, "this edge holds the journal, and cannot load it yet");
+            warn!(error, times, "this edge holds the journal but cannot load it yet");
         }
         holder.standby.set(StandbyReason::Unreachable { why: error });
         open(ready);
@@ -132,7 +132,7 @@ async fn load(
 
 async fn serve(holder: &LeaseHolder, active: Active, ready: &mut Option<ServiceReadyNotifier>) {
     holder.loaded(active.core);
-    // An error means that the service which lets clients in has ended: the process is stopping.
+    // An error means that the service that lets clients in has ended: the process is stopping.
     if active.serving.await.is_ok() {
         open(ready);
     } else {

@@ -1,4 +1,4 @@
-//! The hold on a journal, before a store that answers as it is told.
+//! Holding a journal, tested with a store that gives scripted answers.
 
 mod giving_back;
 
@@ -22,14 +22,14 @@ use crate::order::{Board, MergeLimits};
 const TERM: Duration = Duration::from_millis(600);
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// Answers in this order; the last one for ever.
+/// Answers in this order, and repeats the last one forever.
 #[derive(Default)]
 struct Script {
     claims: Locked<VecDeque<Result<Claim, LeadershipError>>>,
     renewals: Locked<VecDeque<Result<LeaseTerm, LeadershipError>>>,
     listed: Locked<Vec<(LateWriteId, LateWrite)>>,
     told: Locked<Vec<LateWrite>>,
-    /// What is said, in the order in which it is said.
+    /// The calls, in order.
     calls: Locked<Vec<&'static str>>,
     called: Notify,
 }
@@ -114,7 +114,7 @@ impl Fixture {
         self.script.renewals.lock().unwrap().extend(answers);
     }
 
-    /// A core over one instance named `a`, so that there is something to suspect.
+    /// A core over one instance named `a`, so that there can be late writes.
     fn core(&self) -> (Arc<Core>, WorkQueue, tempfile::TempDir) {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("journal.db")).unwrap());
@@ -243,7 +243,7 @@ async fn late_writes_are_told_of_when_another_has_taken_over_and_forgotten_when_
     fixture.late_writes.note(&places, crate::ids::InstanceId(0));
     let sending = fixture.lease.sending();
     let noted = async {
-        // Still on its way out: giving up waits for it.
+        // Still being sent: giving up waits for it.
         tokio::task::yield_now().await;
         assert!(fixture.script.told.lock().unwrap().is_empty());
         drop(sending);

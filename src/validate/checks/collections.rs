@@ -1,5 +1,5 @@
-//! `collections`: a created collection is on every instance under an id of that instance's, the edge knows all of
-//! them, and shows one id of its own for it wherever it is asked. A removed one is gone.
+//! `collections`: a created collection exists on every instance under that instance's own id. The edge knows all of
+//! these ids, and shows the collection under one id of its own everywhere. A removed collection is gone.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every instance has it, under an id of its own, and says so itself where it can be asked.
+/// Checks that every instance has the collection under an id of its own, and shows it itself if it can be asked.
 fn mapped(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Result<(), Stop> {
     let id = collection.id().to_string();
     let complete = || match run.mapping(&id)? {
@@ -67,7 +67,7 @@ fn lacking(mapping: &Value) -> String {
     without.collect::<Vec<_>>().join(", ")
 }
 
-/// By name, by id, and once in the list.
+/// Checks that the collection is shown by name, by id, and once in the list.
 fn shown(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Result<(), Stop> {
     let id = collection.id().to_string();
     let place = run.edge.place();
@@ -76,7 +76,7 @@ fn shown(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Resu
         findings.expect(&format!("the id at {path}"), &json!(id), &shown["id"]);
         findings.expect(&format!("the metadata at {path}"), &json!({ "made": "by validate" }), &shown["metadata"]);
     }
-    // A list of many pages can miss one while others are removed.
+    // A list of several pages can miss one while others are removed.
     let once = || match super::shown::listed(run)?.into_iter().filter(|(_, listed)| *listed == id).count() {
         1 => Ok(()),
         times => Err(Stop(format!("the list shows it {times} times"))),

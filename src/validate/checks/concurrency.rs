@@ -1,5 +1,5 @@
-//! `concurrency`: many collections created at once: each is answered, is one transaction that completed, and can be
-//! written and read. Whether it is on every instance is for `collections`.
+//! `concurrency`: many collections are created at once. Each creation is answered, is one completed transaction, and
+//! its collection can be written and read. `collections` checks whether a collection is on every instance.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -64,7 +64,7 @@ fn create_all(run: &Run) -> Vec<Made> {
     })
 }
 
-/// The edge's log has it as what it was.
+/// Checks that the edge's log shows the creation as what it was.
 fn logged(run: &Run, findings: &mut Findings, collection: &OwnCollection, transaction: &str) {
     match run.edge.page(&format!("/transaction/safety/transaction/{transaction}?wait=10")) {
         Ok(page) => {

@@ -1,5 +1,5 @@
-//! `delete`: of three document groups one loses records by id, one goes by `where`, one stays as it is; on every
-//! instance.
+//! `delete`: of three document groups, one loses records by id, one is deleted by `where`, and one stays unchanged, on
+//! every instance.
 
 use serde_json::json;
 

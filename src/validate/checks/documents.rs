@@ -1,4 +1,4 @@
-//! `documents`: records are written and found again, by the collection's id and by its name alike.
+//! `documents`: records are written and found again, by the collection's id and by its name.
 
 use serde_json::json;
 
@@ -43,7 +43,7 @@ fn change(record: &mut Record, text: &str) {
     record.metadata.insert("state".to_owned(), json!(text));
 }
 
-/// Both ways show exactly this.
+/// Checks that both ways show exactly these records.
 fn shown(
     run: &Run,
     findings: &mut Findings,
@@ -61,7 +61,7 @@ fn shown(
     Ok(())
 }
 
-/// The nearest record of each one's own vector is itself.
+/// Checks that each record is the nearest one to its own vector.
 fn queried(run: &Run, findings: &mut Findings, collection: &OwnCollection, all: &[Record]) -> Result<(), Stop> {
     for (by, way) in [(By::Id, "by id"), (By::Name, "by name")] {
         let vectors: Vec<_> = all.iter().map(|one| &one.embedding).collect();

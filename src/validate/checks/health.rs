@@ -1,5 +1,5 @@
-//! `health`: the deployment says of itself that it is whole, and Chroma answers behind it; and it is still whole when
-//! everything else has been done.
+//! `health`: the deployment reports itself as whole, and Chroma answers behind it. It is still whole at the end of the
+//! run.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
 
 pub const NAME: &str = "health";
-/// How long the last look may take, when the run's own limit is over too.
+/// How long the last look may take even after the run's limit.
 const LAST_LOOK: Duration = Duration::from_secs(10);
 
 pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
@@ -59,11 +59,12 @@ fn diverged(status: &Value) -> Vec<String> {
     status["diverged"].as_array().into_iter().flatten().map(what).collect()
 }
 
-/// What is not well any more, now that the checks are over. What was not well at the beginning is for the check itself.
+/// Returns what has become unhealthy since the beginning. What was unhealthy from the beginning is reported by the
+/// check itself.
 pub fn at_the_end(run: &Run) -> Vec<String> {
     run.patience.renew();
     let wire = run.edge.wire().overtime(LAST_LOOK);
-    // Suspect is soon up or down: a death in the last moments is one too.
+    // A suspect instance is soon up or down; wait for that, so that a death in the last moments counts.
     let settled = || match Endpoint::ask(&wire) {
         Endpoint::Active { instances, status } if instances.iter().any(|one| one.state == "suspect") => {
             Err(Endpoint::Active { instances, status })

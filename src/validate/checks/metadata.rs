@@ -1,4 +1,5 @@
-//! `metadata`: a collection's and a record's metadata come back with every type, and filters find what they should.
+//! `metadata`: the metadata of a collection and of records round-trips with every type, and filters find what they
+//! should.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +31,7 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     removed_keys(run, findings, &collection, &mut records[0])
 }
 
-/// Where it is asked through the edge, and on every instance.
+/// Checks the collection's metadata through the edge, and on every instance.
 fn collection_shows(run: &Run, findings: &mut Findings, of: &OwnCollection, expected: &Value) -> Result<(), Stop> {
     let shown = run.edge.page(&run.edge.place().collection(of.name().as_str()))?;
     findings.expect("the collection's metadata", expected, &shown["metadata"]);
@@ -71,7 +72,7 @@ fn filters(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Re
     Ok(())
 }
 
-/// An update merges: a null removes its key, and what it does not name stays.
+/// Checks that an update merges: a null removes its key, and unnamed keys stay.
 fn removed_keys(
     run: &Run,
     findings: &mut Findings,

@@ -1,7 +1,7 @@
-//! The checks, by name and in their order, and how one is carried out.
+//! The checks, by name and in order, and how one is run.
 //!
-//! Decides what becomes of a check's collections: removed when it passed, kept when it failed. Each check decides what
-//! it proves.
+//! Decides what happens to a check's collections: removed if it passed, kept if it failed. Each check decides what it
+//! proves.
 
 mod collections;
 mod concurrency;
@@ -26,12 +26,12 @@ use crate::clock;
 #[derive(Clone, Copy)]
 pub struct Check {
     pub name: &'static str,
-    /// What it shows, in a few words.
+    /// What the check shows, in a few words.
     pub shows: &'static str,
     carry_out: fn(&Run, &mut Findings) -> Result<(), Stop>,
 }
 
-/// All of them. The last counts what the others have written.
+/// All checks. The last one counts the writes of the others.
 pub const ALL: [Check; 9] = [
     Check {
         name: health::NAME,
@@ -56,7 +56,7 @@ pub const ALL: [Check; 9] = [
     Check { name: "transactions", shows: "as many as were written, all final", carry_out: transactions::run },
 ];
 
-/// The checks of these names; all of them for none. The error is a name that is none.
+/// Returns the checks with these names, or all for an empty list. The error is an unknown name.
 pub fn named(names: &[String]) -> Result<Vec<Check>, String> {
     if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|check| check.name != name.as_str())) {
         return Err(unknown.clone());
@@ -66,7 +66,7 @@ pub fn named(names: &[String]) -> Result<Vec<Check>, String> {
 }
 
 impl Check {
-    /// Carries it out.
+    /// Runs the check.
     pub fn carry_out(&self, run: &Run) -> Outcome {
         let begun = clock::now();
         run.patience.renew();
@@ -81,8 +81,8 @@ impl Check {
     }
 }
 
-/// The deployment once more, after the checks: what has gone wrong meanwhile makes `health` fail, whether it was among
-/// them or not.
+/// Examines the deployment once more after the checks. Anything that went wrong meanwhile makes `health` fail, whether
+/// or not it was among the checks.
 pub fn look_again(run: &Run, outcomes: &mut Vec<Outcome>) {
     let begun = clock::now();
     let lost = health::at_the_end(run);
@@ -99,7 +99,7 @@ pub fn look_again(run: &Run, outcomes: &mut Vec<Outcome>) {
     }
 }
 
-/// Removes what the check has made.
+/// Removes the collections of the check.
 pub fn remove(run: &Run, check: &str, findings: &mut Findings) {
     for name in run.edge.ledger().left_by(check) {
         if let Err(error) = run.edge.remove(&name) {

@@ -1,7 +1,7 @@
-//! `reads`: every instance serves reads, pinned to it; unpinned ones are answered by instances the edge knows; and
-//! whoever answers shows what was acknowledged just before.
+//! `reads`: every instance serves reads that are pinned to it, unpinned reads are answered by known instances, and
+//! every answer shows what was just acknowledged.
 //!
-//! How many reads go to whom is a choice of the configuration (`read_replica_ratio`): it is reported, not judged.
+//! The distribution of reads is configured (`read_replica_ratio`): it is reported, not judged.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::validate::run::Run;
 use crate::validate::sample;
 
 pub const NAME: &str = "reads";
-/// Writes, each followed by reads that must show it.
+/// The number of writes, each followed by reads that must show it.
 const ROUNDS: u16 = 20;
 const READS_EACH: usize = 2;
 
@@ -46,7 +46,7 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Writes and reads at once what was written. How many reads each instance has answered.
+/// Writes, and reads at once what was written. Returns how many reads each instance answered.
 fn own_writes(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Result<BTreeMap<String, usize>, Stop> {
     let mut served: BTreeMap<String, usize> = BTreeMap::new();
     let mut longest = Duration::ZERO;

@@ -1,12 +1,12 @@
-//! Whether every instance holds exactly the expected records.
+//! Checks that every instance holds exactly the expected records.
 
 use crate::validate::client::{OwnName, View};
 use crate::validate::content::{self, Difference, Record};
 use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
 
-/// Reads the collection on every instance, until it is as expected or its time is over. Returns how many records there were
-/// to compare on the instances that answered.
+/// Reads the collection on every instance until it is as expected or time runs out. Returns how many records were to be
+/// compared on the instances that answered.
 pub fn assert_everywhere(run: &Run, findings: &mut Findings, name: &OwnName, expected: &[Record]) -> usize {
     let mut compared = 0;
     for view in &run.views {

@@ -1,4 +1,5 @@
-//! What a deployment shows, as several checks read it: whole records, and the list of collections. The checks judge it.
+//! What a deployment shows, as several checks read it: complete records, and the list of collections. The checks judge
+//! it.
 
 use serde_json::Value;
 
@@ -7,7 +8,7 @@ use crate::validate::content::{self, Record};
 use crate::validate::findings::Stop;
 use crate::validate::run::Run;
 
-/// The records that a `get` with this body shows, whole.
+/// Returns the complete records that a `get` with this body shows.
 pub fn whole(run: &Run, collection: &OwnCollection, by: By, body: &Value) -> Result<Vec<Record>, Stop> {
     let mut body = body.clone();
     body["include"] = serde_json::json!(content::INCLUDED);
@@ -15,7 +16,7 @@ pub fn whole(run: &Run, collection: &OwnCollection, by: By, body: &Value) -> Res
     content::records(&answer.body).map_err(|why| CallError::nonsense(&answer, &why).into())
 }
 
-/// Every collection in the list: name and id. It reads the names of others, and nothing else of them.
+/// Returns name and id of every collection. Of other clients' collections, only these are read.
 pub fn listed(run: &Run) -> Result<Vec<(String, String)>, Stop> {
     const PAGE: usize = 1000;
     let mut all = Vec::new();

@@ -1,7 +1,7 @@
 //! `sync`: after adds, upserts, updates and deletes, every instance holds exactly what was written, record by record,
-//! embeddings bit for bit.
+//! with embeddings equal bit for bit.
 //!
-//! What is compared is what was sent, not one instance with another: two that lost the same are found too.
+//! Each instance is compared with what was sent, not with another instance, so a loss that two share is found, too.
 
 use serde_json::json;
 

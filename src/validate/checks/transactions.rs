@@ -1,7 +1,7 @@
-//! `transactions`: the edge has logged each write of this run once, and nothing else for it; a repeated write is the
-//! same transaction; none is left without an end.
+//! `transactions`: the edge has logged each write of this run exactly once. A repeated write is the same transaction,
+//! and every transaction is final.
 //!
-//! It counts what the whole run has written, so it stands last.
+//! It counts what the whole run has written, so it comes last.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     Ok(())
 }
 
-/// A write that Chroma refuses is a transaction too, with that answer, and has no effect.
+/// A write that Chroma rejects is a transaction, too, with that answer, and has no effect.
 fn refused(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Result<(), Stop> {
     let body = json!({ "ids": ["refused"], "embeddings": [[1.0]] });
     match run.edge.records(collection, By::Id, Verb::Add, &body) {
@@ -46,7 +46,7 @@ fn refused(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Re
     Ok(())
 }
 
-/// The same write with the same id is answered as before, and is not executed again.
+/// The same write with the same id gets the same answer, and is not executed again.
 fn repeated(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Result<(), Stop> {
     let edge = run.edge.repeating(&format!("{}-repeated", run.id.session()))?;
     let body = json!({ "where": { "chunk": { "$lt": 2 } } });
@@ -60,7 +60,7 @@ fn repeated(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> R
     Ok(())
 }
 
-/// As many transactions as writes, all of them final.
+/// There are as many transactions as writes, and all of them are final.
 fn counted(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     let count = run.edge.tally().count();
     for request in &count.unnamed {

@@ -1,7 +1,7 @@
-//! An operator's look at the collections of one database, and the removal of those that tests have left.
+//! Lists the collections of one database, and removes those left behind by tests.
 //!
-//! Decides which names may be removed at all: those that begin with one of the prefixes, none of which may be the
-//! beginning of a protected name ([`Prefixes`]). There is no other way to a [`TestName`].
+//! Decides which names may be removed at all: those with one of the prefixes, and no prefix may match a protected name
+//! ([`Prefixes`]). There is no other way to create a [`TestName`].
 
 use http::Method;
 
@@ -9,10 +9,10 @@ use super::database_path::DatabasePath;
 use super::error::CallError;
 use super::wire::{Call, Wire};
 
-/// How many collections one page of a list has.
+/// Collections per page of a list.
 const PAGE: usize = 500;
 
-/// The beginnings of names that tests give their collections.
+/// Prefixes of the names of tests' collections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prefixes(Vec<String>);
 
@@ -21,17 +21,17 @@ pub struct Prefixes(Vec<String>);
 pub struct TestName(String);
 
 impl TestName {
-    /// The name.
+    /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl Prefixes {
-    /// These prefixes, none of which matches a protected name.
+    /// Creates the prefixes, none of which may match a protected name.
     ///
     /// # Errors
-    /// What an operator should read: the prefix, and what it would match.
+    /// A message for the operator: the prefix, and the name that it would match.
     pub fn new(prefixes: &[String], protected: &[String]) -> Result<Prefixes, String> {
         for prefix in prefixes {
             if prefix.trim().is_empty() {
@@ -44,7 +44,7 @@ impl Prefixes {
         Ok(Prefixes(prefixes.to_vec()))
     }
 
-    /// The name, if it may be removed.
+    /// Returns the name if it may be removed.
     fn test_name(&self, name: &str) -> Option<TestName> {
         self.0.iter().any(|prefix| name.starts_with(prefix.as_str())).then(|| TestName(name.to_owned()))
     }
@@ -58,10 +58,10 @@ pub struct Collections {
 }
 
 impl Collections {
-    /// The names of those that may be removed, sorted, and how many collections there are in all.
+    /// Returns the sorted names of those that may be removed, and the total number of collections.
     ///
     /// # Errors
-    /// Without a whole list.
+    /// If the list cannot be read completely.
     pub fn left_by_tests(&self, prefixes: &Prefixes) -> Result<(Vec<TestName>, usize), CallError> {
         let (mut found, mut seen) = (Vec::new(), 0);
         loop {
@@ -80,7 +80,7 @@ impl Collections {
         }
     }
 
-    /// Removes it; one that is gone already is as good.
+    /// Removes the collection; one that is already gone counts as removed.
     ///
     /// # Errors
     /// If the edge refuses, or does not answer.

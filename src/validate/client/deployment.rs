@@ -1,7 +1,7 @@
 //! The deployment under test, as a client sees it.
 //!
-//! Reads anything; writes only to what is this run's own, and keeps the ledger and the tally of it. An answer with
-//! another status than the one that success has is an error here.
+//! Reads anything, but writes only to this run's own collections, and keeps the ledger and the tally of them. An answer
+//! with any status but that of success is an error here.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ impl Verb {
         }
     }
 
-    /// What success is answered with.
+    /// Returns the status of a successful answer.
     const fn success(self) -> u16 {
         match self {
             Verb::Add => 201,
@@ -51,7 +51,7 @@ pub enum Question {
     Query,
 }
 
-/// What stands for a collection in a path.
+/// How a path refers to a collection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     Id,
@@ -66,13 +66,13 @@ pub struct Written {
 }
 
 impl Written {
-    /// The transaction that the answer names.
+    /// Returns the transaction that the answer names.
     pub fn transaction(&self) -> Option<&str> {
         self.answer.header("transaction-id")
     }
 }
 
-/// A deployment.
+/// The deployment under test.
 #[derive(Clone, Debug)]
 pub struct Deployment {
     wire: Wire,
@@ -82,8 +82,8 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// The deployment behind this wire, whose writes belong to `session`. Reads are asked to be fresh, whatever the
-    /// configuration has as its default: what is written must be seen.
+    /// Creates a client of the deployment behind this wire, whose writes belong to `session`. Reads request fresh
+    /// answers whatever the configured default is, because every write must be visible.
     pub fn new(wire: Wire, place: DatabasePath, token: Option<&str>, session: &str) -> Result<Deployment, String> {
         let mut wire = wire.with("x-client-session", session)?.with("chroma-edge-consistency", "fresh")?;
         let mut guarded = Guarded::Open;
@@ -95,7 +95,7 @@ impl Deployment {
         Ok(Deployment { wire, place, ledger, tally: Arc::default() })
     }
 
-    /// The wire, which reads only for those outside this room.
+    /// Returns the wire. Outside this module it can only read.
     pub fn wire(&self) -> &Wire {
         &self.wire
     }
@@ -104,27 +104,27 @@ impl Deployment {
         &self.place
     }
 
-    /// What is left of this run's collections.
+    /// Returns the record of this run's remaining collections.
     pub fn ledger(&self) -> &Arc<Ledger> {
         &self.ledger
     }
 
-    /// What this run has written.
+    /// Returns the record of this run's writes.
     pub fn tally(&self) -> &Tally {
         &self.tally
     }
 
-    /// The same deployment and run, every write by this id of the client's own.
+    /// Returns the same deployment and run, with this idempotency key on every write.
     pub fn repeating(&self, transaction: &str) -> Result<Deployment, String> {
         Ok(Deployment { wire: self.wire.with("transaction-id", transaction)?, ..self.clone() })
     }
 
-    /// What is at this path, as JSON.
+    /// Reads this path as JSON.
     pub fn page(&self, path: &str) -> Result<Value, CallError> {
         self.wire.get(path)?.expect(200)?.json()
     }
 
-    /// Creates a collection. An answer that shows another one is an error: nothing is ever written to that.
+    /// Creates a collection. If the answer shows another one, that is an error, so nothing is ever written to it.
     pub fn create(&self, name: &OwnName, metadata: &Value) -> Result<(OwnCollection, Written), CallError> {
         let mut body = serde_json::json!({ "name": name.as_str() });
         if !metadata.is_null() {
@@ -153,7 +153,7 @@ impl Deployment {
         self.write(Method::PUT, &path, Some(&serde_json::json!({ "new_metadata": metadata })), 200)
     }
 
-    /// Removes a collection, which may be gone already, and sees that it is gone.
+    /// Removes a collection, which may already be gone, and checks that it is gone.
     pub fn remove(&self, name: &OwnName) -> Result<(), CallError> {
         let path = self.place.collection(name.as_str());
         match self.write(Method::DELETE, &path, None, 200) {
@@ -175,7 +175,7 @@ impl Deployment {
         self.write(Method::POST, &path, Some(body), verb.success())
     }
 
-    /// Reads records; the whole answer, since its headers tell who gave it.
+    /// Reads records; returns the whole answer, because its headers name the instance that answered.
     pub fn ask(&self, of: &OwnCollection, by: By, question: Question, body: &Value) -> Result<Answer, CallError> {
         let operation = match question {
             Question::Get => "get",
@@ -185,7 +185,7 @@ impl Deployment {
         self.wire.send(&Call { method: Method::POST, path: &path, body: Some(body) })?.expect(200)
     }
 
-    /// How many records it has.
+    /// Returns how many records the collection has.
     pub fn count(&self, of: &OwnCollection) -> Result<Value, CallError> {
         self.page(&self.place.operation(&of.id.to_string(), "count"))
     }

@@ -1,7 +1,7 @@
-//! What this run has made and not yet removed, and the command that removes each.
+//! What this run has created and not yet removed, with a command to remove each.
 //!
-//! A collection is noted before its creation is asked for: a run that is interrupted while it waits for the answer
-//! still names it. Whether something is removed is decided by how its check went.
+//! A collection is recorded before the request to create it, so that a run interrupted during that request still names
+//! it. Whether a collection is removed depends on the result of its check.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -10,17 +10,17 @@ use super::database_path::DatabasePath;
 use super::own::OwnName;
 use super::url::BaseUrl;
 
-/// The variable that holds the token, in printed commands and for the command itself.
+/// The variable that holds the token, for the printed commands and for this program.
 pub const TOKEN_VARIABLE: &str = "CHROMA_EDGE_TOKEN";
 
-/// Whether the deployment asks for a token.
+/// Whether the deployment requires a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarded {
     ByToken,
     Open,
 }
 
-/// The collections of this run that are there, or may be.
+/// The collections of this run that exist, or may exist.
 #[derive(Debug)]
 pub struct Ledger {
     base: BaseUrl,
@@ -42,17 +42,17 @@ impl Ledger {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 
-    /// What is left, in the order of names.
+    /// Returns what is left, ordered by name.
     pub fn left(&self) -> Vec<OwnName> {
         self.left.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    /// What this check has left.
+    /// Returns what this check has left.
     pub fn left_by(&self, check: &str) -> Vec<OwnName> {
         self.left().into_iter().filter(|name| name.check() == check).collect()
     }
 
-    /// What the removals need of the operator.
+    /// Returns what the operator must do before the removals work.
     pub fn needs(&self) -> Option<String> {
         match self.guarded {
             Guarded::ByToken => Some(format!("{TOKEN_VARIABLE} must be set to the token")),
@@ -60,13 +60,13 @@ impl Ledger {
         }
     }
 
-    /// A command for a shell that removes it. The token is not in it: it takes it from the environment, and fails where
-    /// it is not there.
+    /// Returns a shell command that removes the collection. It reads the token from the environment, and fails if it is
+    /// not set.
     pub fn removal(&self, name: &OwnName) -> String {
         self.removal_of(name.as_str())
     }
 
-    /// As [`Ledger::removal`], for a collection that another run has left.
+    /// As [`Ledger::removal`], for a collection of another run.
     pub fn removal_of(&self, name: &str) -> String {
         let token = match self.guarded {
             Guarded::ByToken => format!("-H \"Authorization: Bearer ${{{TOKEN_VARIABLE}:?}}\" "),

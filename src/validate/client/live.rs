@@ -1,6 +1,7 @@
-//! A page that goes on: server-sent events with JSON in them, read one by one.
+//! A streaming page: server-sent events that contain JSON, read one by one.
 //!
-//! Decides how long the other side may be silent, and how large a piece may be. Whether to ask again is for the caller.
+//! Decides how long the other side may be silent, and how large an event may be. The caller decides whether to
+//! reconnect.
 
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
@@ -10,12 +11,12 @@ use serde_json::Value;
 use super::error::CallError;
 use super::wire::Wire;
 
-/// The edge sends a piece every second.
+/// The edge sends an event every second.
 const SILENCE: Duration = Duration::from_secs(5);
-/// The largest piece that is read.
+/// The largest event to read.
 const PIECE_BYTES: u64 = 16 * 1024 * 1024;
 
-/// A page that goes on.
+/// An open stream.
 pub struct Live {
     request: String,
     pieces: Box<dyn BufRead + Send>,
@@ -27,10 +28,11 @@ impl Live {
         Ok(Live { request, pieces: Box::new(BufReader::new(body)) })
     }
 
-    /// The next piece; `None` when the other side has ended it. Waits for it, as long as the other side may be silent.
+    /// Waits for the next event, for as long as the other side may be silent; `None` if the other side has ended the
+    /// stream.
     ///
     /// # Errors
-    /// When nothing comes, or what is not JSON.
+    /// If nothing is received in time, or something that is not JSON.
     pub fn next_piece(&mut self) -> Result<Option<Value>, CallError> {
         let wrong = |why: String| CallError::NoAnswer { request: self.request.clone(), why };
         loop {
@@ -41,7 +43,7 @@ impl Live {
                 let cut = || wrong(format!("a piece of more than {} MB", PIECE_BYTES >> 20));
                 return if read as u64 == PIECE_BYTES { Err(cut()) } else { Ok(None) };
             }
-            // Pieces have one line of data; names of events and empty lines say nothing more.
+            // Each event has one line of data; event names and empty lines are skipped.
             if let Some(data) = line.strip_prefix("data:") {
                 return serde_json::from_str(data).map(Some).map_err(|error| wrong(error.to_string()));
             }

@@ -1,5 +1,5 @@
-//! Whether a server is the instance it is said to be: a collection has the id there that the deployment has for it on
-//! that instance. An operator's address may lead anywhere.
+//! Whether a server is the instance that it should be: it must have a collection under the id that the deployment shows
+//! for that instance. An operator's address may lead anywhere.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,22 +8,22 @@ use super::error::CallError;
 use super::own::OwnName;
 use super::wire::Wire;
 
-/// What the deployment says of the ids on one instance.
+/// The deployment's ids on one instance.
 #[derive(Clone, Debug)]
 pub struct Mapped {
     edge: Wire,
     instance: String,
-    /// Names and ids that were right: an id does not change.
+    /// Pairs of name and id that were correct; an id never changes.
     right: Arc<Mutex<BTreeSet<(String, String)>>>,
 }
 
 impl Mapped {
-    /// Of this instance, as the deployment behind `edge` has it.
+    /// Creates the expectation for this instance, from the deployment behind `edge`.
     pub fn of(edge: &Wire, instance: &str) -> Mapped {
         Mapped { edge: edge.clone(), instance: instance.to_owned(), right: Arc::default() }
     }
 
-    /// Whether the collection is there under the id that it should have. `server` is how the place is called.
+    /// Checks that the collection has the expected id there. `server` is the server's name in messages.
     pub fn expect(&self, server: &str, name: &OwnName, shown: &str) -> Result<(), CallError> {
         let pair = (name.to_string(), shown.to_owned());
         if self.right.lock().unwrap_or_else(PoisonError::into_inner).contains(&pair) {

@@ -1,8 +1,8 @@
-//! How `validate` speaks to a deployment: as any client does, over HTTP.
+//! How `validate` communicates with a deployment: over HTTP, as any client does.
 //!
-//! Decides what may be asked at all. Everything may be read; what writes takes a name or a collection of this run's own
-//! ([`own`]), and there is no other way to write, but for an operator's words ([`operator`]) and the removal of what tests
-//! have left ([`collections`]). What is asked, and what an answer should be, is for the checks.
+//! Decides what can be requested at all. Everything can be read. Writing needs a name or a collection of this run's own
+//! ([`own`]); the only exceptions are an operator's requests ([`operator`]) and the removal of collections left by
+//! tests ([`collections`]). The checks decide what is requested, and what an answer should be.
 
 mod collections;
 mod database_path;

@@ -1,7 +1,7 @@
-//! An operator at a live edge: its pages are read, and words are given to it under `/admin/`.
+//! An operator's connection to a live edge: reads its pages, and posts requests under `/admin/`.
 //!
-//! Decides only what may be asked: nothing here reaches a client's data, but for what tests have left (`collections.rs`). What a
-//! word does is the edge's.
+//! Decides only what can be requested: nothing here reaches clients' data except collections left by tests
+//! (`collections.rs`). The edge decides what a request does.
 
 use std::time::Duration;
 
@@ -25,10 +25,10 @@ const RUN: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct Operator(Wire);
 
 impl Operator {
-    /// At this address, with this token if a gateway asks for one.
+    /// Connects to this address, with this token if one is required.
     ///
     /// # Errors
-    /// What an operator should read: the address, or the token, cannot be one.
+    /// A message for the operator: the address or the token is invalid.
     pub fn at(url: &str, token: Option<&str>) -> Result<Operator, String> {
         let mut wire = Wire::new(BaseUrl::parse(url)?, WireOptions { call: CALL, run: RUN })?;
         if let Some(token) = token.filter(|token| !token.is_empty()) {
@@ -37,44 +37,44 @@ impl Operator {
         Ok(Operator(wire))
     }
 
-    /// What this page shows.
+    /// Reads this page.
     ///
     /// # Errors
-    /// Without an answer, or with another one than 200.
+    /// If there is no answer, or one with a status other than 200.
     pub fn page(&self, path: &str) -> Result<Value, CallError> {
         self.0.get(path)?.expect(200)?.json()
     }
 
-    /// What this page shows, even if its status says that something is wrong.
+    /// Reads this page, even if its status reports a problem.
     ///
     /// # Errors
-    /// Without an answer, or with one that is not JSON.
+    /// If there is no answer, or one that is not JSON.
     pub fn page_whatever_its_status(&self, path: &str) -> Result<Value, CallError> {
         self.0.get(path)?.json()
     }
 
-    /// What this page shows, for as long as it goes on.
+    /// Opens this page as a stream.
     ///
     /// # Errors
-    /// Without an answer, or with another one than 200.
+    /// If there is no answer, or one with a status other than 200.
     pub fn live(&self, path: &str) -> Result<Live, CallError> {
         Live::open(&self.0, path)
     }
 
-    /// The address.
+    /// Returns the address.
     pub fn url(&self) -> String {
         self.0.base().to_string()
     }
 
-    /// The collections of this database.
+    /// Returns the collections of this database.
     pub fn collections(&self, tenant: &str, database: &str) -> Collections {
         Collections { wire: self.0.clone(), place: DatabasePath::new(tenant, database) }
     }
 
-    /// What the edge says to this word: to be posted to `/admin/` and its name.
+    /// Posts `body` to `/admin/` followed by `word`, and returns the edge's answer.
     ///
     /// # Errors
-    /// Without an answer, or if the edge refuses.
+    /// If there is no answer, or if the edge refuses.
     pub fn say(&self, word: &str, body: &Value) -> Result<Value, CallError> {
         let path = format!("/admin/{word}");
         let answer = self.0.send(&Call { method: Method::POST, path: &path, body: Some(body) })?;

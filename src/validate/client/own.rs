@@ -1,29 +1,29 @@
-//! What this run may write to: collections under its own prefix and run id, and no others.
+//! What this run may write to: only collections with its own prefix and run id.
 //!
-//! A name can only be made here, always with the prefix; a collection only by creating one under such a name
-//! ([`super::Deployment::create`]). A collection of somebody else's has no value of these types.
+//! A name can only be created here, always with the prefix, and a collection only by creating one under such a name
+//! ([`super::Deployment::create`]). Other clients' collections cannot be represented by these types.
 
 use std::fmt;
 
 use uuid::Uuid;
 
-/// How every collection of every run begins.
+/// The prefix of every collection of every run.
 const PREFIX: &str = "AUTOTEST_";
 /// Hexadecimal digits of a run's id.
 const RUN_DIGITS: usize = 10;
 
-/// What tells this run's collections from another's.
+/// Distinguishes this run's collections from those of other runs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RunId(String);
 
 impl RunId {
-    /// A new one.
+    /// Generates a new id.
     pub fn fresh() -> RunId {
         let text = Uuid::new_v4().simple().to_string();
         RunId(text[..RUN_DIGITS].to_owned())
     }
 
-    /// The session that this run's writes belong to, in `X-Client-Session`.
+    /// Returns the session of this run's writes, for `X-Client-Session`.
     pub fn session(&self) -> String {
         format!("{PREFIX}{}", self.0)
     }
@@ -35,16 +35,16 @@ impl fmt::Display for RunId {
     }
 }
 
-/// The name of a collection of this run's.
+/// The name of one of this run's collections.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OwnName {
     text: String,
-    /// Who made it, and answers for it.
+    /// The check that created it and is responsible for it.
     check: &'static str,
 }
 
 impl OwnName {
-    /// A name for a check's collection; `part` tells it from the check's others.
+    /// Names a check's collection; `part` distinguishes it from the check's others.
     pub fn new(run: &RunId, check: &'static str, part: &str) -> OwnName {
         let part: String = part.chars().filter(|one| one.is_ascii_alphanumeric()).collect();
         OwnName { text: format!("{PREFIX}{run}_{check}_{part}"), check }
@@ -54,7 +54,7 @@ impl OwnName {
         &self.text
     }
 
-    /// The check that answers for it.
+    /// Returns the check that is responsible for it.
     pub fn check(&self) -> &'static str {
         self.check
     }
@@ -66,7 +66,7 @@ impl fmt::Display for OwnName {
     }
 }
 
-/// The check in a collection's name, if the name is built as a run builds it. Others may begin theirs alike.
+/// Returns the check in a collection's name, if the name has the format of a run. Other names may have the same prefix.
 pub fn check_in(name: &str) -> Option<&str> {
     let (run, rest) = name.strip_prefix(PREFIX)?.split_once('_')?;
     let (check, part) = rest.split_once('_')?;
@@ -88,7 +88,7 @@ impl OwnCollection {
         &self.name
     }
 
-    /// The id that the deployment gave it.
+    /// Returns the id that the deployment assigned.
     pub fn id(&self) -> Uuid {
         self.id
     }

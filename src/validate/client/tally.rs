@@ -1,4 +1,4 @@
-//! What this run has written, by its own count: what the deployment's accounting is compared with.
+//! This run's own count of its writes, to compare with the deployment's.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,22 +8,22 @@ use super::wire::Answer;
 /// The writes of this run.
 #[derive(Clone, Debug, Default)]
 pub struct Count {
-    /// Transactions that answers named.
+    /// Transactions named by answers.
     pub transactions: BTreeSet<String>,
-    /// Writes that were answered 2xx without naming one.
+    /// Writes answered with 2xx that named no transaction.
     pub unnamed: Vec<String>,
-    /// Writes that got no answer: each may be a transaction or none.
+    /// Writes without an answer: each may or may not be a transaction.
     pub unanswered: usize,
 }
 
-/// Counts while the run goes on, from every thread.
+/// The running count, shared by all threads.
 #[derive(Debug, Default)]
 pub struct Tally(Mutex<Count>);
 
 impl Tally {
     pub(super) fn answered(&self, answer: &Answer) {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Perhaps journaled, says the edge itself.
+        // The edge itself reports that it may have been journaled.
         if answer.json().is_ok_and(|body| body["recovery"] == "unknown") {
             count.unanswered += 1;
             return;
@@ -32,7 +32,7 @@ impl Tally {
             Some(_) if answer.header("idempotent-replayed").is_some() => {}
             Some(id) => drop(count.transactions.insert(id.to_owned())),
             None if (200..300).contains(&answer.status) => count.unnamed.push(answer.request.clone()),
-            // Refused before it was journaled: no transaction.
+            // Refused before it was journaled, so there is no transaction.
             None => {}
         }
     }
@@ -41,7 +41,7 @@ impl Tally {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).unanswered += 1;
     }
 
-    /// The count so far.
+    /// Returns the count so far.
     pub fn count(&self) -> Count {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

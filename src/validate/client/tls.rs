@@ -1,10 +1,11 @@
-//! Whom a deployment's or an instance's certificate must come from.
+//! The certificate authorities that a deployment's or an instance's certificate must come from.
 
 use std::sync::Arc;
 
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
-/// TLS as everywhere in this program: rustls on ring, and the system's authorities (`SSL_CERT_FILE` overrules them).
+/// Configures TLS as everywhere in this program: rustls on ring, with the system's authorities (`SSL_CERT_FILE`
+/// overrides them).
 pub(super) fn tls() -> Result<TlsConfig, String> {
     let found = rustls_native_certs::load_native_certs();
     if found.certs.is_empty() {

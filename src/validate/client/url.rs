@@ -1,18 +1,18 @@
-//! The address of a deployment or an instance, as the operator wrote it.
+//! The address of a deployment or an instance, as given by the operator.
 //!
-//! Decides which addresses are understood: `http` or `https`, a host, perhaps a port and a path in front of
-//! everything. Secrets in an address would end in reports, so there may be none.
+//! Decides which addresses are accepted: `http` or `https`, a host, and optionally a port and a path prefix. Secrets in
+//! an address would end up in reports, so none are allowed.
 
 use std::fmt;
 
 use http::Uri;
 
-/// An address without a slash at its end.
+/// An address without a trailing slash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {
-    /// Reads it; the error says what is expected.
+    /// Parses an address; the error states what is expected.
     pub fn parse(text: &str) -> Result<BaseUrl, String> {
         let wrong = |why: &str| Err(format!("{text:?} is no address of a server: {why}"));
         let Ok(uri) = text.parse::<Uri>() else { return wrong("it cannot be read as a URL") };
@@ -24,7 +24,7 @@ impl BaseUrl {
         if authority.as_str().contains('@') {
             return Err("an address holds no user or password: use --token".to_owned());
         }
-        // What cannot be read would be taken for a port that is not there.
+        // An unreadable port would otherwise count as missing.
         let port = &authority.as_str()[authority.host().len()..];
         let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let number = port.strip_prefix(':').filter(|text| digits(text)).and_then(|text| text.parse::<u16>().ok());
@@ -37,7 +37,7 @@ impl BaseUrl {
         Ok(BaseUrl(text.trim_end_matches('/').to_owned()))
     }
 
-    /// Whether both are one address: the case of a host and a port that goes without saying make no difference.
+    /// Returns whether both are the same address: the case of the host and an explicit default port make no difference.
     pub fn is_same(&self, other: &BaseUrl) -> bool {
         let parts = |url: &BaseUrl| -> Option<(String, u16, String)> {
             let uri: Uri = url.0.parse().ok()?;
@@ -47,12 +47,12 @@ impl BaseUrl {
         self == other || (self.is_tls() == other.is_tls() && parts(self) == parts(other))
     }
 
-    /// This address with a path on it, which begins with a slash.
+    /// Returns this address followed by a path, which begins with a slash.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.0)
     }
 
-    /// Whether certificates are needed.
+    /// Returns whether the scheme is `https`.
     pub fn is_tls(&self) -> bool {
         self.0.starts_with("https:")
     }

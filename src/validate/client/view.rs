@@ -1,5 +1,5 @@
-//! One instance, as it can be looked at: directly, where the operator gave its address, or through the deployment with
-//! the pin header. It only reads, and decides whether the answer is that instance's.
+//! One instance as it can be read: directly, if the operator gave its address, or through the deployment with the pin
+//! header. It only reads, and decides whether an answer is that instance's.
 
 use std::time::Duration;
 
@@ -18,63 +18,63 @@ pub const PIN: &str = "chroma-edge-instance";
 const PAGE: usize = 500;
 const PAGE_OF_AN_EDGE: Duration = Duration::from_secs(10);
 
-/// The way to it.
+/// How the instance is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Direct,
     Pinned,
 }
 
-/// An instance.
+/// A view of one instance.
 #[derive(Clone, Debug)]
 pub struct View {
     pub name: String,
     pub way: Way,
     wire: Wire,
     place: DatabasePath,
-    /// Which ids it should have, where it shows its own.
+    /// The ids that it should have, if it shows its own.
     mapped: Option<Mapped>,
-    /// Why it is not read, if so.
+    /// Why it is not read, if it is away.
     away: Option<String>,
 }
 
 /// A collection as an instance shows it.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// By that instance's own id where it is read directly, else by the deployment's.
+    /// The instance's own id if it is read directly, otherwise the deployment's.
     pub id: String,
     pub metadata: Value,
 }
 
 impl View {
-    /// The instance at its own address. That it is this one is seen by its ids, which the deployment behind `edge` knows.
+    /// Creates a view at the instance's own address. Its ids, which the deployment behind `edge` knows, identify it.
     pub fn direct(name: &str, wire: Wire, place: DatabasePath, edge: &Wire) -> View {
         let mapped = Some(Mapped::of(edge, name));
         View { name: name.to_owned(), way: Way::Direct, wire, place, mapped, away: None }
     }
 
-    /// The instance by way of the deployment.
+    /// Creates a view through the deployment.
     pub fn pinned(name: &str, wire: &Wire, place: DatabasePath) -> Result<View, String> {
         let wire = wire.with(PIN, name)?;
         Ok(View { name: name.to_owned(), way: Way::Pinned, wire, place, mapped: None, away: None })
     }
 
-    /// The same instance by way of the deployment.
+    /// Returns a view of the same instance through the deployment.
     pub fn pinned_through(&self, wire: &Wire) -> Result<View, String> {
         Ok(View { away: self.away.clone(), ..Self::pinned(&self.name, wire, self.place.clone())? })
     }
 
-    /// The same instance, which is down, in these words.
+    /// Returns the same view marked as away, for this reason.
     pub fn away(self, why: String) -> View {
         View { away: Some(why), ..self }
     }
 
-    /// Whether its own ids are shown.
+    /// Returns whether it shows the instance's own ids.
     pub fn is_direct(&self) -> bool {
         self.way == Way::Direct
     }
 
-    /// How it is called in messages.
+    /// Returns its name in messages.
     pub fn label(&self) -> String {
         match self.way {
             Way::Direct => format!("{} at {}", self.name, self.wire.base()),
@@ -82,14 +82,14 @@ impl View {
         }
     }
 
-    /// Whether an edge answers at the instance's own address, by the page that every edge has.
+    /// Returns whether an edge answers at the instance's own address, judged by the page that every edge has.
     pub fn is_an_edge(&self) -> bool {
         let page = self.wire.hurried(PAGE_OF_AN_EDGE).get("/health").ok();
         let page = page.and_then(|answer| answer.json().ok()).unwrap_or_default();
         page["status"].is_string() && (page["total_instances"].is_number() || page["journal"].is_string())
     }
 
-    /// The collection of this name, if it has one.
+    /// Returns the collection of this name, if the instance has it.
     pub fn collection(&self, name: &OwnName) -> Result<Option<Shown>, CallError> {
         if let Some(why) = &self.away {
             return Err(CallError::Away(why.clone()));
@@ -109,7 +109,7 @@ impl View {
         Ok(Some(Shown { id: id.to_owned(), metadata: shown["metadata"].clone() }))
     }
 
-    /// Every record of the collection of this name; `None` where there is no such collection.
+    /// Returns every record of the collection of this name; `None` if there is no such collection.
     pub fn records(&self, name: &OwnName) -> Result<Option<Vec<Record>>, CallError> {
         let Some(shown) = self.collection(name)? else { return Ok(None) };
         let path = self.place.operation(&shown.id, "get");
@@ -127,7 +127,7 @@ impl View {
         }
     }
 
-    /// The answer, if it is this instance's.
+    /// Returns the answer if it came from this instance.
     fn checked(&self, answer: Answer) -> Result<Answer, CallError> {
         match (self.way, answer.header(PIN)) {
             (Way::Pinned, by) if by != Some(self.name.as_str()) => {

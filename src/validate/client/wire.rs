@@ -1,7 +1,7 @@
 //! One request and its answer, over HTTP or TLS.
 //!
-//! Decides how long a call may take: its own limit, and never past the end of the run. No redirect is followed, and
-//! nothing is sent twice. What may be sent is decided by those who are handed a wire.
+//! Decides how long a call may take: up to its own limit, and never past the end of the run. Redirects are not
+//! followed, and nothing is sent twice. The holders of a wire decide what may be sent.
 
 use std::io::Read;
 use std::time::{Duration, Instant};
@@ -15,23 +15,23 @@ use super::tls::tls;
 use super::url::BaseUrl;
 use crate::clock;
 
-/// How long a connection may take to be made.
+/// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
-/// A connection unused for longer may be about to be closed by the other side: a new one is made.
+/// A connection idle for longer may be about to be closed by the other side, so a new one is opened.
 const IDLE: Duration = Duration::from_secs(3);
-/// The largest answer that is read.
+/// The largest answer to read.
 const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
 
-/// How long things may take.
+/// The time limits.
 #[derive(Clone, Copy, Debug)]
 pub struct WireOptions {
-    /// One call.
+    /// Of one call.
     pub call: Duration,
-    /// Everything together.
+    /// Of the whole run.
     pub run: Duration,
 }
 
-/// A server, and how to reach it.
+/// A server, and the settings to reach it.
 #[derive(Clone, Debug)]
 pub struct Wire {
     agent: Agent,
@@ -53,23 +53,23 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A header's value, if it is text.
+    /// Returns a header's value, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// The answer, if it has this status.
+    /// Returns the answer if it has this status.
     pub fn expect(self, status: u16) -> Result<Answer, CallError> {
         if self.status == status { Ok(self) } else { Err(CallError::refused(&self)) }
     }
 
-    /// The body, which must be JSON.
+    /// Parses the body as JSON.
     pub fn json(&self) -> Result<Value, CallError> {
         serde_json::from_slice(&self.body).map_err(|_| CallError::nonsense(self, "what is not JSON"))
     }
 }
 
-/// What is to be sent.
+/// A request to send.
 pub(super) struct Call<'a> {
     pub method: Method,
     pub path: &'a str,
@@ -77,7 +77,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Wire {
-    /// A wire to this server; the run's time begins now.
+    /// Creates a wire to this server; the run's time begins now.
     pub fn new(base: BaseUrl, limits: WireOptions) -> Result<Wire, String> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
@@ -93,7 +93,7 @@ impl Wire {
         Ok(Wire { agent: config.build().new_agent(), base, headers: HeaderMap::new(), limits, end })
     }
 
-    /// The same server, with one more header on every request.
+    /// Returns a wire to the same server with one more header on every request.
     pub fn with(&self, name: &'static str, value: &str) -> Result<Wire, String> {
         let mut wire = self.clone();
         let mut value =
@@ -103,18 +103,18 @@ impl Wire {
         Ok(wire)
     }
 
-    /// The same server, with this limit for a call where it is the shorter one.
+    /// Returns a wire to the same server with this limit per call, if it is shorter.
     pub fn hurried(&self, call: Duration) -> Wire {
         let limits = WireOptions { call: call.min(self.limits.call), ..self.limits };
         Wire { limits, ..self.clone() }
     }
 
-    /// The same server, for what is to be asked though the run may be over: until this long from now.
+    /// Returns a wire to the same server that can be used for at least this long from now, even if the run is over.
     pub fn overtime(&self, span: Duration) -> Wire {
         Wire { end: self.end.max(clock::now() + span), ..self.clone() }
     }
 
-    /// What is left of the run.
+    /// Returns the remaining time of the run.
     pub fn remaining(&self) -> Duration {
         self.end.saturating_duration_since(clock::now())
     }
@@ -123,7 +123,7 @@ impl Wire {
         &self.base
     }
 
-    /// Reads what is at this path.
+    /// Reads this path.
     pub fn get(&self, path: &str) -> Result<Answer, CallError> {
         self.send(&Call { method: Method::GET, path, body: None })
     }
@@ -141,8 +141,8 @@ impl Wire {
         Ok(Answer { request, status, headers, body, took: begun.elapsed() })
     }
 
-    /// What is at this path, for as long as it goes on: the request, for messages, and the body, which fails when
-    /// nothing comes for so long.
+    /// Opens an endless answer at this path. Returns the request, for messages, and the body. Reading the body fails
+    /// after `silence` without data.
     pub(super) fn stream(
         &self,
         path: &str,
@@ -211,7 +211,7 @@ impl Wire {
     }
 }
 
-/// Why there was no connection, if this is about that: nothing was sent then.
+/// Returns why there was no connection, if the error means that; in that case nothing was sent.
 fn unconnected(error: &std::io::Error) -> Option<String> {
     use std::io::ErrorKind;
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
@@ -221,7 +221,7 @@ fn unconnected(error: &std::io::Error) -> Option<String> {
     match error.kind() {
         ErrorKind::ConnectionRefused => Some("the connection was refused".to_owned()),
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(error.to_string()),
-        // As the standard library tells it: this kind has no name of its own.
+        // The standard library has no error kind for this, only the message.
         _ if error.to_string().starts_with("failed to lookup address") => Some("no such host".to_owned()),
         _ => None,
     }

@@ -1,7 +1,7 @@
-//! A real outage of one instance of a live deployment, made by an operator, watched by this program.
+//! A real outage of one instance of a live deployment, caused by an operator and watched by this program.
 //!
-//! Decides the steps and what is said. Nothing is confirmed by a key: what the operator has done is seen on `/status`.
-//! Every wait has an end. Whatever goes wrong in the middle, the operator is asked to resume what was suspended.
+//! Decides the steps and the messages. No key confirms a step: `/status` shows what the operator has done. Every wait
+//! has a limit. Whatever fails on the way, the operator is asked to resume what was suspended.
 
 mod operations;
 mod prober;
@@ -24,11 +24,11 @@ use crate::clock;
 
 type Step = fn(&mut Walk<'_>, &mut Findings) -> Result<(), Stop>;
 
-/// Each needs what the one before it has brought about.
+/// Each step depends on the one before it.
 const STEPS: [(&str, Step); 5] =
     [("before", before), ("outage", outage), ("operations", operations), ("recovery", recovery), ("content", content)];
 
-/// Walks through an outage of this instance. The error names the instances that there are.
+/// Guides the operator through an outage of this instance. The error lists the known instances.
 pub fn walk(run: &Run, instance: &str, wait: Duration) -> Result<Vec<Outcome>, String> {
     let target = target(run, instance)?;
     let session_log = SessionLog::default();
@@ -58,7 +58,7 @@ pub fn walk(run: &Run, instance: &str, wait: Duration) -> Result<Vec<Outcome>, S
     Ok(outcomes)
 }
 
-/// By name, or by role.
+/// Finds the instance by name, or by role.
 fn target(run: &Run, instance: &str) -> Result<Instance, String> {
     let named = run.instances.iter().find(|one| one.name == instance);
     let found = named.or_else(|| run.instances.iter().find(|one| one.role == instance));
@@ -68,7 +68,7 @@ fn target(run: &Run, instance: &str) -> Result<Instance, String> {
     })
 }
 
-/// Everything is well, and there is content to lose.
+/// Checks that everything is healthy, and writes content that could be lost.
 fn before(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     if let Some(down) = walk.run.instances.iter().find(|one| !one.healthy) {
         return Err(Stop(format!("an outage needs a whole deployment to begin with: {}", down.describe())));
@@ -82,7 +82,7 @@ fn before(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     if findings.is_clean() { Ok(()) } else { Err(Stop("the content differs before anything has happened".to_owned())) }
 }
 
-/// The instance goes away, and clients go on.
+/// The instance goes away while clients continue.
 fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let (target, seconds) = (walk.target.clone(), walk.wait.as_secs());
     walk.say(&format!(
@@ -98,15 +98,15 @@ fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     Ok(())
 }
 
-/// What clients do all day, without the instance.
+/// Performs the usual operations of clients without the instance.
 fn operations(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     walk.say("Creating, adding, reading, changing, deleting and listing without it ...");
     operations::all(walk.run, &mut walk.session_log, findings);
-    // Whatever has failed, the instance must come back.
+    // Even after a failure, the instance must be resumed.
     Ok(())
 }
 
-/// The instance returns and catches up, and clients go on.
+/// The instance returns and catches up while clients continue.
 fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let seconds = walk.wait.as_secs();
     walk.say(&format!("\nNow resume {}. Waiting for up to {seconds} s.", walk.target.name));
@@ -121,7 +121,7 @@ fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Every instance holds what was acknowledged before, during and after.
+/// Checks that every instance holds what was acknowledged before, during and after the outage.
 fn content(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     walk.say("Comparing every record on every instance ...");
     walk.run.patience.set(walk.wait);

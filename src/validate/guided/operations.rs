@@ -1,4 +1,4 @@
-//! What clients do while an instance is away: each operation some times over, with the longest wait of each.
+//! The operations of clients while an instance is away: each is repeated, and its longest wait is reported.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::validate::sample;
 
 const ROUNDS: u16 = 5;
 
-/// All of them; whatever fails is a finding, and the rest is done all the same.
+/// Performs all of them; a failure becomes a finding, and the rest is still performed.
 pub fn all(run: &Run, session_log: &mut SessionLog, findings: &mut Findings) {
     let mut timed = Timed { findings, longest: Vec::new() };
     for round in 0..ROUNDS {
@@ -39,7 +39,7 @@ pub fn all(run: &Run, session_log: &mut SessionLog, findings: &mut Findings) {
     timed.tell();
 }
 
-/// What was there before the outage loses a group and some records; one collection goes.
+/// Deletes a group and some records from the content of before the outage, and drops one collection.
 fn of_before(run: &Run, session_log: &mut SessionLog, timed: &mut Timed<'_>) {
     if let Some(base) = session_log.there.first_mut() {
         let group = json!({ "where": { "document_id": "gone" } });
@@ -56,7 +56,7 @@ fn of_before(run: &Run, session_log: &mut SessionLog, timed: &mut Timed<'_>) {
 
 struct Timed<'a> {
     findings: &'a mut Findings,
-    /// In the order of their first call.
+    /// In the order of the first calls.
     longest: Vec<(&'static str, Duration)>,
 }
 
@@ -80,7 +80,7 @@ impl Timed<'_> {
     }
 }
 
-/// The edge serves, and does not pretend that all is well.
+/// Checks that the edge serves, and reports itself as degraded.
 fn health(run: &Run) -> Result<(), Stop> {
     let page = run.edge.page("/health")?;
     match page["status"].as_str() {

@@ -1,4 +1,4 @@
-//! A client that goes on writing and reading while something happens: what an outage costs its users.
+//! A client that keeps writing and reading while something happens: it measures what an outage costs users.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::validate::content;
 use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
 
-/// How it fared.
+/// The prober's measurements.
 #[derive(Debug, Default)]
 pub struct Prober {
     beats: u32,
@@ -31,7 +31,8 @@ impl Prober {
         self.longest = self.longest.max(begun.elapsed());
     }
 
-    /// Errors are failures: an outage of one instance costs clients a wait, and nothing else.
+    /// Reports the measurements. Errors are failures: an outage of one instance may cost clients a wait, but nothing
+    /// else.
     pub fn tell(self, findings: &mut Findings) {
         findings.figure("pairs of write and read", self.beats);
         findings.count("errors", self.errors.len());

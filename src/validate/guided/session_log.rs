@@ -1,4 +1,4 @@
-//! What was acknowledged so far: the content that every instance must hold in the end.
+//! What has been acknowledged so far: the content that every instance must hold in the end.
 
 use serde_json::json;
 
@@ -9,12 +9,12 @@ use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
 use crate::validate::sample;
 
-/// Who answers for the collections of this mode.
+/// The name under which this mode creates its collections.
 pub const NAME: &str = "guided";
 
-/// Records of each group that are there before the outage.
+/// Records of each group that exist before the outage.
 const EACH: u16 = 10;
-/// Ids that the prober writes, one after the other: an outage may last.
+/// Ids that the prober reuses in turn, because an outage may be long.
 const PROBES: u16 = 200;
 
 /// A collection and what it must hold.
@@ -24,7 +24,7 @@ pub struct Expected {
     pub records: Vec<Record>,
 }
 
-/// What must be there, and what must not.
+/// The collections that must exist, those still to be dropped, and those that must be gone.
 #[derive(Debug, Default)]
 pub struct SessionLog {
     pub there: Vec<Expected>,
@@ -33,7 +33,7 @@ pub struct SessionLog {
 }
 
 impl SessionLog {
-    /// Content from before the outage: a collection to go on with, and one to be dropped.
+    /// Writes content before the outage: one collection to continue with, and one to drop.
     pub fn begin(&mut self, run: &Run) -> Result<(), Stop> {
         let (collection, _) = run.edge.create(&run.name(NAME, "before"), &json!(null))?;
         let groups = ["trimmed", "gone", "kept"].map(|group| sample::chunks(group, EACH)).concat();
@@ -46,7 +46,7 @@ impl SessionLog {
         Ok(())
     }
 
-    /// The n-th small write, to the collection from before.
+    /// Performs the n-th small write, to the first collection.
     pub fn prober(&mut self, run: &Run, n: u32) -> Result<Record, Stop> {
         let base = self.there.first_mut().ok_or_else(|| Stop("there is nothing to go on with".to_owned()))?;
         let id = u16::try_from(n % u32::from(PROBES)).unwrap_or(0);
@@ -58,12 +58,12 @@ impl SessionLog {
         Ok(record)
     }
 
-    /// The collection from before.
+    /// Returns the first collection, created before the outage.
     pub fn base(&self) -> Option<&OwnCollection> {
         self.there.first().map(|one| &one.collection)
     }
 
-    /// Compares every instance with it. How many records were compared.
+    /// Compares every instance with this log, and returns how many records were compared.
     pub fn compare(&self, run: &Run, findings: &mut Findings) -> usize {
         let mut compared = 0;
         for one in &self.there {

@@ -1,4 +1,4 @@
-//! Waiting for what the operator does, by looking at `/status`; with an end; the prober writes all the while.
+//! Waits for what the operator does, by polling `/status`, with a limit. The prober keeps writing meanwhile.
 
 use std::time::{Duration, Instant};
 
@@ -8,23 +8,23 @@ use crate::clock;
 use crate::validate::endpoint::{Endpoint, Instance};
 use crate::validate::findings::Stop;
 
-/// Between two looks.
+/// The pause between two polls.
 const LOOK: Duration = Duration::from_millis(250);
-/// Between two writes of the prober.
+/// The pause between two writes of the prober.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// What the return took.
+/// How long the instance's return took.
 #[derive(Debug, Default)]
 pub struct Times {
-    /// From the request to resume, to the instance being sent to again.
+    /// From the request to resume until the edge sent to the instance again.
     pub seen: Duration,
-    /// From then on, until it had every write.
+    /// From then until the instance had every write.
     pub caught_up: Duration,
     pub most_pending: u64,
 }
 
-/// Until the edge sends nothing there any more. How long that took. Another instance's outage is not the one that was
-/// asked for, and ends it.
+/// Waits until the edge sends nothing to the instance, and returns how long that took. An outage of another instance,
+/// which was not requested, ends the wait.
 pub fn until_down(walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Duration, Stop> {
     let mut watch = Watch::begin("up");
     loop {
@@ -39,7 +39,7 @@ pub fn until_down(walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Duration, 
     }
 }
 
-/// Until it is sent to again, and has what it missed.
+/// Waits until the edge sends to the instance again and it has what it missed.
 pub fn until_caught_up(walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Times, Stop> {
     let mut watch = Watch::begin("down");
     let mut times = Times::default();
@@ -51,7 +51,7 @@ pub fn until_caught_up(walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Times
                 let since: Instant = *healthy_since.get_or_insert_with(clock::now);
                 times.seen = since.duration_since(watch.begun);
                 times.caught_up = since.elapsed();
-                // Others write too: it may always lack what has just been written.
+                // Other clients write, too, so it may always lack the most recent writes.
                 if instance.state == "up" || instance.pending == 0 {
                     return Ok(times);
                 }
@@ -66,18 +66,19 @@ struct Watch {
     begun: Instant,
     next_beat: Instant,
     told: String,
-    /// Those not healthy, besides the one that was asked for: each with its state.
+    /// The unhealthy instances other than the target, each with its state.
     others: Vec<String>,
 }
 
 impl Watch {
-    /// `known`: the state that the operator has been told of.
+    /// `known`: the state that the operator already knows.
     fn begin(known: &str) -> Watch {
         let now = clock::now();
         Watch { begun: now, next_beat: now, told: known.to_owned(), others: Vec::new() }
     }
 
-    /// A beat if it is time for one, and what the edge says of the instance. `None`: it said nothing this time.
+    /// Lets the prober beat when it is due, and returns the instance as the edge shows it; `None` if the edge did not
+    /// answer this time.
     fn look(&mut self, walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Option<Instance>, Stop> {
         if clock::now() >= self.next_beat {
             prober.beat(walk.run, &mut walk.session_log);
@@ -86,7 +87,7 @@ impl Watch {
         let instances = match Endpoint::ask(walk.run.edge.wire()) {
             Endpoint::Active { instances, .. } => instances,
             Endpoint::Standby(why) | Endpoint::NotAnEdge(why) => return Err(Stop(why)),
-            // A look that failed is no verdict about the instance; the prober counts what clients see.
+            // A failed poll says nothing about the instance; the prober counts what clients see.
             Endpoint::Unreachable(why) => {
                 walk.progress.say(&why);
                 return Ok(None);
@@ -110,7 +111,7 @@ impl Watch {
         Ok(Some(instance))
     }
 
-    /// What else is not healthy is said at once.
+    /// Reports at once which other instances are unhealthy.
     fn others(&mut self, walk: &mut Walk<'_>, instances: &[Instance]) {
         let unhealthy: Vec<&Instance> = instances.iter().filter(|one| !one.healthy).collect();
         walk.unhealthy = unhealthy.iter().map(|one| one.name.clone()).collect();
@@ -126,7 +127,7 @@ impl Watch {
         if self.begun.elapsed() >= walk.wait {
             return Err(Stop(format!("{} {what} within {} s", walk.target.name, walk.wait.as_secs())));
         }
-        // A person, and another machine: there is nothing to await but the next look.
+        // This waits for a person and another machine: there is nothing to await but the next poll.
         std::thread::sleep(LOOK);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! What the steps of an outage share, and how they speak to the operator. Which steps there are is in `mod.rs`.
+//! What the steps of an outage share, and how they print messages to the operator. The steps are in `mod.rs`.
 
 use std::io::Write;
 use std::time::Duration;
@@ -9,19 +9,19 @@ use crate::validate::findings::Stop;
 use crate::validate::progress::Progress;
 use crate::validate::run::Run;
 
-/// What the steps share.
+/// The context of the steps.
 pub(super) struct Walk<'a> {
     pub run: &'a Run,
     pub target: Instance,
     pub wait: Duration,
-    /// What was not healthy at the last look.
+    /// The instances that were unhealthy at the last poll.
     pub unhealthy: Vec<String>,
     pub session_log: SessionLog,
     pub progress: Progress,
 }
 
 impl Walk<'_> {
-    /// The walk ends here: what the operator has done has to be undone.
+    /// Ends the walk, and asks the operator to resume what was suspended.
     pub fn give_up(&self, Stop(why): Stop) -> Stop {
         let resume = match self.unhealthy.as_slice() {
             [] => "If you have suspended it, resume it.".to_owned(),
@@ -31,11 +31,11 @@ impl Walk<'_> {
         Stop(why)
     }
 
-    /// Says it to the operator.
+    /// Prints a message to the operator.
     pub fn say(&self, text: &str) {
         self.progress.end();
         let mut out = std::io::stdout();
-        // Nobody who listens any more is no reason to leave an outage half way.
+        // A closed output is no reason to abandon an outage half way.
         let _ = writeln!(out, "{text}").and_then(|()| out.flush());
     }
 }

@@ -1,7 +1,7 @@
-//! What one write costs in servers' lives (G11): one server, which dies of it twice at most. What is vouched for goes
-//! elsewhere at once: it may cost two servers their lives, and one of them twice.
+//! What one write may cost in servers' lives (G11): one server, which dies of it at most twice. A write that is vouched
+//! for is executed elsewhere at once. It may kill two servers, and one of them twice.
 //!
-//! Decides from the deaths that the run recorded; which of them an edge could know of, the run decides.
+//! Decides from the deaths that the run recorded. The run decides which deaths an edge could know of.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::history::{Death, Semantics, Vouching};
 use super::index::Index;
 use super::verdict::{Breach, Violation};
 
-/// The most deaths of one write, and the most servers that die of it.
+/// The most deaths that one write may cause, and the most servers that may die of it.
 const fn most(vouching: Vouching) -> (usize, usize) {
     match vouching {
         Vouching::Unvouched => (2, 1),

@@ -1,4 +1,5 @@
-//! Every transaction is final when all is over: settled, and shown with a final status that agrees (G2, G9, G10).
+//! Every transaction is final at the end of the run: settled, and shown with a final status that agrees with its
+//! verdict (G2, G9, G10).
 
 use super::history::{Entry, Semantics, Status, Verdict};
 use super::index::Index;

@@ -1,14 +1,14 @@
-//! A run, arranged for questions: writes by token, entries by token and lane, and each lane's timeline.
+//! A run, indexed for the checks: writes by token, entries by token and lane, and each lane's timeline.
 //!
-//! Decides what happens to a lane and in which order: the applied entries in it, and those, wherever they stand, that
-//! begin or end it. Also finds what cannot have happened, so that the other files need not be suspicious.
+//! Decides what happens to a lane and in which order: the applied entries in it, and those of any lane that begin or
+//! end it. Also finds records that contradict each other, so that the other files can trust their input.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::history::{Entry, Lifetime, Outcome, Run, Semantics, Tick, Verdict, Write};
 use super::verdict::{Breach, Violation};
 
-/// How many entries of a lane are shown on each side of the one in question.
+/// The number of a lane's entries shown on each side of the one in question.
 const NEIGHBOURS: usize = 4;
 const SHOWN_OF_A_WRITE: usize = 240;
 
@@ -20,14 +20,14 @@ pub enum Happening {
     Writes,
 }
 
-/// One step of a lane's timeline.
+/// One event of a lane's timeline.
 #[derive(Debug)]
 pub struct Event<'a, W> {
     pub entry: &'a Entry<W>,
     pub happening: Happening,
 }
 
-/// All that happens to a lane, by `seq`.
+/// All events of a lane, by `seq`.
 pub type Timeline<'a, W> = Vec<Event<'a, W>>;
 
 /// A lane's content at one point of its timeline; `None` while the collection does not exist.
@@ -41,7 +41,7 @@ pub struct Index<'a, M: Semantics> {
     pub writes: HashMap<&'a str, &'a Write>,
     pub entries: HashMap<&'a str, Vec<&'a Entry<M::Write>>>,
     pub timelines: BTreeMap<String, Timeline<'a, M::Write>>,
-    /// Every entry in a lane, applied or not, and those that begin or end it: for evidence.
+    /// Every entry in a lane, applied or not, and those that begin or end it. Used as evidence.
     lanes: HashMap<String, Vec<&'a Entry<M::Write>>>,
 }
 
@@ -62,9 +62,10 @@ impl<'a, M: Semantics> Index<'a, M> {
         index
     }
 
-    /// A write whose lane ended before it was settled is void, and its client is answered that there is no such lane. An
-    /// instance may have executed it before: a read of that moment has shown it. Only what stands last in its lane: an
-    /// instance that has something behind it has settled it.
+    /// Adds the writes that became void because their lane ended. Such a write was not settled before the end, and its
+    /// client is answered that the lane does not exist. An instance may still have executed it, and a read may have
+    /// shown it. Only entries after the last applied one qualify: an instance that executed a later entry has settled
+    /// the earlier ones.
     fn add_what_went_with_its_lane(&mut self) {
         let model = self.model;
         for (lane, timeline) in &mut self.timelines {
@@ -79,7 +80,7 @@ impl<'a, M: Semantics> Index<'a, M> {
         }
     }
 
-    /// Whether it stands before the end of its lane, and behind whatever was applied there.
+    /// Returns whether the entry stands after everything applied in its lane, and before the lane's end.
     pub fn went_with_its_lane(&self, entry: &Entry<M::Write>) -> bool {
         self.timelines.get(&entry.lane).is_some_and(|timeline| {
             timeline.last().is_some_and(|last| last.happening == Happening::Ends)
@@ -104,24 +105,24 @@ impl<'a, M: Semantics> Index<'a, M> {
         self.timelines.entry(entry.lane.clone()).or_default().push(Event { entry, happening: Happening::Writes });
     }
 
-    /// The moment from which every client may count on the entry, if its own client was answered.
+    /// Returns the moment from which every client may count on the entry, if its own client was answered.
     pub fn acknowledged(&self, entry: &Entry<M::Write>) -> Option<Tick> {
         let write = self.writes.get(entry.token.as_str())?;
         matches!(write.outcome, Outcome::Acknowledged | Outcome::Found).then_some(write.ended)
     }
 
-    /// The moment before which the entry cannot have been executed.
+    /// Returns the moment before which the entry cannot have been executed.
     pub fn invoked(&self, entry: &Entry<M::Write>) -> Tick {
         self.writes.get(entry.token.as_str()).map_or(0, |write| write.invoked)
     }
 
-    /// What a lane holds before anything happens to it.
+    /// Returns a lane's content before its first event.
     pub fn start(&self, timeline: &Timeline<'a, M::Write>) -> Content<M::State> {
         let begins = timeline.iter().any(|event| event.happening == Happening::Begins);
         Content((!begins).then(M::State::default))
     }
 
-    /// Takes a lane's content over one event.
+    /// Applies one event to a lane's content.
     pub fn step(&self, content: &mut Content<M::State>, event: &Event<'a, M::Write>) {
         match event.happening {
             Happening::Begins => content.0 = Some(content.0.take().unwrap_or_default()),
@@ -134,7 +135,7 @@ impl<'a, M: Semantics> Index<'a, M> {
         }
     }
 
-    /// What a lane holds in the end.
+    /// Returns a lane's content after its last event.
     pub fn fold(&self, timeline: &Timeline<'a, M::Write>) -> Content<M::State> {
         let mut content = self.start(timeline);
         for event in timeline {
@@ -143,7 +144,7 @@ impl<'a, M: Semantics> Index<'a, M> {
         content
     }
 
-    /// A violation about an entry, with its neighbourhood.
+    /// Returns a violation about an entry, with its neighborhood.
     pub fn about(&self, breach: Breach, entry: &Entry<M::Write>, what: String) -> Violation {
         Violation {
             lane: Some(entry.lane.clone()),
@@ -154,7 +155,7 @@ impl<'a, M: Semantics> Index<'a, M> {
         }
     }
 
-    /// The lane's entries from a little before `from` until a little after `to`, a line each.
+    /// Returns the lane's entries from a little before `from` to a little after `to`, one line each.
     pub fn neighbourhood(&self, lane: &str, from: u64, to: u64) -> Vec<String> {
         let Some(entries) = self.lanes.get(lane) else { return Vec::new() };
         let first = entries.partition_point(|entry| entry.seq < from).saturating_sub(NEIGHBOURS);
@@ -176,7 +177,7 @@ impl<'a, M: Semantics> Index<'a, M> {
         format!("seq {} {:?} {:?} {} {client}: {write}", entry.seq, entry.verdict, entry.status, entry.token)
     }
 
-    /// What cannot have happened.
+    /// Returns records that contradict each other.
     pub fn malformed(&self) -> Vec<Violation> {
         let mut found = Vec::new();
         let mut add = |what: String| found.push(Violation::new(Breach::Malformed, what));
@@ -196,7 +197,7 @@ impl<'a, M: Semantics> Index<'a, M> {
     }
 }
 
-/// How a write ended, for people.
+/// Describes how a write ended, for people.
 pub fn told(outcome: &Outcome) -> String {
     match outcome {
         Outcome::Acknowledged => "acknowledged".to_owned(),

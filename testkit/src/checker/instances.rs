@@ -1,7 +1,7 @@
-//! Every instance holds exactly what the journal's applied entries make, lane by lane (G2).
+//! Every instance holds exactly what the journal's applied entries produce, lane by lane (G2).
 //!
-//! Where no entry of the journal begins a collection, an empty one and none are the same: there a run does not say which
-//! there are. Places that the edge itself reports as diverged are not compared.
+//! If no entry of the journal begins a collection, an empty collection and none are the same, since such a run does not
+//! state which collections exist. Replicas that the edge itself reports as diverged are not compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,12 +75,12 @@ fn begins<W>(timeline: Option<&Timeline<'_, W>>) -> bool {
     timeline.is_some_and(|timeline| timeline.iter().any(|event| event.happening == Happening::Begins))
 }
 
-/// Whether the journal of this run says which collections there are.
+/// Returns whether this run's journal states which collections exist.
 fn begin_here<M: Semantics>(index: &Index<'_, M>) -> bool {
     index.timelines.values().any(|timeline| begins(Some(timeline)))
 }
 
-/// The records that are held, should not be, and once were.
+/// Returns the records that are held, should not be, and once were.
 fn returned<M: Semantics>(index: &Index<'_, M>, lane: &str, wanted: &M::State, held: &M::State) -> Vec<String> {
     let wanted = index.model.records(wanted);
     let mut more: BTreeSet<String> = index.model.records(held).difference(&wanted).cloned().collect();

@@ -1,7 +1,9 @@
-//! The checker: compares what clients saw and what servers hold with the promises. One for the chaos run and the simulation.
+//! The checker: compares what clients saw and what servers hold with the promises. Used by the chaos run and the
+//! simulation.
 //!
-//! Decides whether a run kept them, one file per question. [`Semantics`] says what a write means, [`Run`] what was
-//! seen. It knows no Chroma, no journal and no edge: `chroma_model`, beside it, is the model of the real ones.
+//! Decides whether a run kept the promises, one file per question. [`Semantics`] defines what a write means, [`Run`]
+//! what was seen. Nothing here depends on Chroma, a journal or an edge. `chroma_model`, beside it, models the real
+//! ones.
 
 mod deaths;
 mod finality;
@@ -29,8 +31,8 @@ pub struct Findings {
     pub summary: Summary,
 }
 
-/// Checks a run against every promise. Takes about n log n for n writes, and for each read as many comparisons as
-/// writes of its collection were under way meanwhile.
+/// Checks a run against every promise. Takes about n log n for n writes, plus one comparison per read for each write of
+/// its collection that was concurrent with it.
 pub fn check<M: Semantics>(model: &M, run: &Run<M::Write, M::State>) -> Findings {
     let index = Index::new(model, run);
     let mut violations = index.malformed();
@@ -44,7 +46,7 @@ pub fn check<M: Semantics>(model: &M, run: &Run<M::Write, M::State>) -> Findings
 }
 
 impl Findings {
-    /// Whether something of this kind was found.
+    /// Returns whether a violation of this kind was found.
     pub fn has(&self, breach: Breach) -> bool {
         self.violations.iter().any(|violation| violation.breach == breach)
     }

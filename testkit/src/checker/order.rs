@@ -1,7 +1,8 @@
-//! Real-time order (G3): a write that began when another was acknowledged stands behind it in the journal.
+//! Real-time order (G3): a write that began after another was acknowledged stands behind it in the journal.
 //!
-//! Over all lanes, since `seq` is one order for all and is given between a write's beginning and its answer. A write
-//! whose client had no answer orders nothing, but itself comes after what was acknowledged before it began.
+//! Covers all lanes at once: `seq` is one order for all of them, and is assigned between a write's beginning and its
+//! answer. A write whose client got no answer orders nothing, but itself must follow what was acknowledged before it
+//! began.
 
 use super::history::{Entry, Semantics, Tick};
 use super::index::Index;

@@ -1,8 +1,8 @@
-//! Reads are as fresh as promised (G5): each shows its collection after some prefix of what happened to it, at least as
-//! long as all that was acknowledged before the read began, and not beyond what had begun when it ended.
+//! Reads are as fresh as promised (G5): each shows its collection after some prefix of its timeline. The prefix
+//! contains everything that was acknowledged before the read began, and nothing that began after the read ended.
 //!
-//! One pass over each lane's timeline, with the reads whose window is open; a read that found no match is explained in
-//! a second one (`Explanation`). "Deleted stays deleted" is the case with a name of its own.
+//! One pass over each lane's timeline, with the reads whose window is open. A second pass (`Explanation`) explains the
+//! reads without a match. "Deleted stays deleted" is a case with a name of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use super::history::{Read, Semantics, Shown, Tick};
 use super::index::{Content, Index, Timeline};
 use super::verdict::{Breach, Violation};
 
-/// Of one lane, no more than this many wrong reads are explained one by one.
+/// The most wrong reads of one lane that are explained one by one.
 const EXPLAINED: usize = 20;
 
 pub fn check<M: Semantics>(index: &Index<'_, M>) -> Vec<Violation> {
@@ -34,7 +34,7 @@ pub fn check<M: Semantics>(index: &Index<'_, M>) -> Vec<Violation> {
     found
 }
 
-/// A read, and the prefixes of its lane's timeline that it may show: their shortest and longest length.
+/// A read, and the shortest and longest prefix of its lane's timeline that it may show.
 #[derive(Debug)]
 struct Windowed<'a, S> {
     read: &'a Read<S>,
@@ -42,11 +42,11 @@ struct Windowed<'a, S> {
     most: usize,
 }
 
-/// When the events of a timeline were acknowledged and begun, for windows in logarithmic time.
+/// When the events of a timeline were acknowledged and begun. Finds a read's window in logarithmic time.
 struct Moments {
-    /// By moment: the length of the shortest prefix with all that was acknowledged by then.
+    /// By moment: the length of the shortest prefix with everything acknowledged by that moment.
     acknowledged: Vec<(Tick, usize)>,
-    /// By moment: the length of the longest prefix without what began at that moment or later.
+    /// By moment: the length of the longest prefix without anything that began at that moment or later.
     begun: Vec<(Tick, usize)>,
 }
 
@@ -78,12 +78,12 @@ impl Moments {
         let least = before.checked_sub(1).map_or(0, |last| self.acknowledged[last].1);
         let after = self.begun.partition_point(|(at, _)| *at <= read.ended);
         let most = self.begun.get(after).map_or(whole, |(_, length)| *length);
-        // They cross only where the order of the journal is wrong, which is said elsewhere.
+        // They cross only if the journal's order is wrong, which `order` reports.
         Windowed { read, least, most: most.max(least) }
     }
 }
 
-/// Which parts of what the read has shown are those of this content.
+/// Returns which parts of a read agree with this content.
 fn agreement<M: Semantics>(model: &M, content: &Content<M::State>, shown: &Shown<M::State>) -> u8 {
     match (&content.0, shown) {
         (Some(state), Shown::Content(shown)) => model.agreement(state, shown),
@@ -93,7 +93,7 @@ fn agreement<M: Semantics>(model: &M, content: &Content<M::State>, shown: &Shown
     }
 }
 
-/// The same of a mix of two neighbouring contents.
+/// Returns which parts of a read are a mix of two neighboring contents.
 fn agreement_between<M: Semantics>(
     model: &M,
     before: Option<&M::State>,
@@ -119,7 +119,7 @@ fn wrong_reads<'a, M: Semantics>(
     let mut wrong = Vec::new();
     let mut content = index.start(timeline);
     for length in 0..=timeline.len() {
-        // Of use to reads whose window holds both.
+        // Needed by reads whose window holds both.
         let before = if open.is_empty() { None } else { content.0.clone() };
         if let Some(event) = length.checked_sub(1).map(|last| &timeline[last]) {
             index.step(&mut content, event);
@@ -139,16 +139,16 @@ fn wrong_reads<'a, M: Semantics>(
     wrong
 }
 
-/// What a second pass over the timeline finds out about a read that no prefix in its window explains.
+/// What a second pass over the timeline finds about a read that no prefix in its window explains.
 #[derive(Default)]
 struct Explanation {
-    /// The nearest prefix, before the window and after it, whose content was shown.
+    /// The nearest prefixes before and after the window whose content was shown.
     older: Option<usize>,
     newer: Option<usize>,
-    /// Whether the collection exists, somewhere in the window, and did before.
+    /// Whether the collection exists somewhere in the window, and whether it existed before it.
     there: bool,
     was_there: bool,
-    /// Shown records that no content in the window has, and an older one had.
+    /// Shown records that no content in the window has, but an older content had.
     returned: BTreeSet<String>,
 }
 
@@ -229,7 +229,7 @@ fn violation<M: Semantics>(
     }
 }
 
-/// How the read differs from the oldest content that it may show.
+/// Describes how the read differs from the oldest content that it may show.
 fn difference<M: Semantics>(
     index: &Index<'_, M>,
     timeline: &Timeline<'_, M::Write>,

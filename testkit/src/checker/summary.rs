@@ -1,11 +1,11 @@
-//! The counts that a report prints. It judges nothing.
+//! The counts that a report prints. Judges nothing.
 
 use std::fmt;
 
 use super::history::{Outcome, Semantics, Shown, Status, Tick, Verdict};
 use super::index::Index;
 
-/// What was looked at.
+/// What the checker looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub writes: usize,
@@ -13,14 +13,14 @@ pub struct Summary {
     pub found: usize,
     pub refused: usize,
     pub unknown: usize,
-    /// Of the unknown ones, those that took effect.
+    /// The unknown ones that took effect.
     pub unknown_applied: usize,
-    /// The longest time that a client waited for a write's end, in the run's own ticks.
+    /// The longest time that a client waited for a write to end, in the run's own ticks.
     pub longest_wait: Tick,
-    /// The same of reads.
+    /// The longest time that a client waited for a read, in the run's own ticks.
     pub longest_read: Tick,
     pub reads: usize,
-    /// Reads that were answered that there is no such collection.
+    /// Reads that were answered with "no such collection".
     pub reads_of_nothing: usize,
     pub entries: usize,
     pub applied: usize,
@@ -29,14 +29,14 @@ pub struct Summary {
     pub quarantined: usize,
     pub open: usize,
     pub abandoned: usize,
-    /// Lanes in which something was applied, or that began or ended.
+    /// Lanes that began or ended, or in which something was applied.
     pub lanes: usize,
-    /// Contents of one lane on one instance that were compared with the fold, and their records.
+    /// The lane contents, per instance, that were compared with the fold, and their records.
     pub compared: usize,
     pub records_compared: usize,
-    /// Deaths that were looked at.
+    /// Deaths that were checked.
     pub deaths: usize,
-    /// Places that were not compared, since the edge reports them as diverged.
+    /// Replicas that were not compared because the edge reports them as diverged.
     pub diverged: usize,
 }
 

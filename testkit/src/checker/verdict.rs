@@ -1,6 +1,7 @@
-//! What a violation says: which promise (docs/promises.md) is broken, how, by which write, and what stands around it.
+//! What a violation reports: which promise (docs/promises.md) is broken, how, by which write, and the entries around
+//! it.
 //!
-//! Decides what each kind of breach is called and which promise it breaks. Whether there is one, the other files decide.
+//! Decides the name of each kind of breach and which promise it breaks. The other files decide whether there is one.
 
 use std::fmt;
 
@@ -23,7 +24,7 @@ pub enum Promise {
     G10,
     /// One request never stops the others.
     G11,
-    /// None of the product: what the run recorded contradicts itself.
+    /// Not a promise of the product: what the run recorded contradicts itself.
     Harness,
 }
 
@@ -32,39 +33,39 @@ pub enum Promise {
 pub enum Breach {
     /// An acknowledged write is not in the journal.
     AcknowledgedMissing,
-    /// An acknowledged write is in the journal, and was not applied.
+    /// An acknowledged write is in the journal but was not applied.
     AcknowledgedNotApplied,
     /// A refused write was applied, or could still be.
     RefusedHasEffect,
-    /// Two entries of the journal are one write.
+    /// Two entries of the journal stand for one write.
     Twice,
-    /// An entry of the journal is no client's write.
+    /// An entry of the journal stands for no client's write.
     NobodyAsked,
     /// A write that began after another was acknowledged stands before it.
     OrderReversed,
-    /// A read lacks what was acknowledged before it began.
+    /// A read lacks a write that was acknowledged before it began.
     StaleRead,
-    /// A read shows what no client had asked for when it ended.
+    /// A read shows a write that no client had requested by the time it ended.
     ReadAhead,
-    /// A read shows what no order of the journal's entries makes.
+    /// A read shows a content that no order of the journal's entries produces.
     NeverThere,
-    /// What an acknowledged delete removed is back.
+    /// A record that an acknowledged delete removed is back.
     DeletedReturns,
-    /// An entry is not settled when all is over.
+    /// An entry is not settled at the end of the run.
     NotSettled,
-    /// An entry's status is not final when all is over, or contradicts its verdict.
+    /// An entry's status is not final at the end of the run, or contradicts its verdict.
     WrongStatus,
     /// An acknowledged write was abandoned.
     AcknowledgedAbandoned,
-    /// An instance holds other content than the journal makes.
+    /// An instance's content differs from what the journal produces.
     InstanceDiffers,
     /// An instance lacks a collection.
     InstanceLacks,
-    /// An instance has a collection that the journal does not make.
+    /// An instance has a collection that the journal does not create.
     InstanceHasMore,
-    /// A write cost more servers their lives, or one more often, than it may.
+    /// A write killed more servers than it may, or one of them more often.
     TooManyDeaths,
-    /// What was recorded cannot have happened.
+    /// The records of the run contradict each other.
     Malformed,
 }
 
@@ -90,7 +91,7 @@ impl Breach {
         Breach::Malformed,
     ];
 
-    /// The promise that it breaks.
+    /// Returns the promise that this breach breaks.
     pub fn promise(self) -> Promise {
         match self {
             Breach::AcknowledgedMissing
@@ -111,7 +112,7 @@ impl Breach {
     }
 }
 
-/// One breach, with what a person needs to judge it.
+/// One breach, with the context needed to judge it.
 #[derive(Clone, Debug)]
 pub struct Violation {
     pub breach: Breach,
@@ -120,12 +121,12 @@ pub struct Violation {
     pub seq: Option<u64>,
     /// What is wrong.
     pub what: String,
-    /// The lane's entries around it, a line each.
+    /// The lane's entries around it, one line each.
     pub evidence: Vec<String>,
 }
 
 impl Violation {
-    /// A violation about nothing in particular yet.
+    /// Creates a violation about nothing in particular. Callers fill in the rest.
     pub fn new(breach: Breach, what: String) -> Violation {
         Violation { breach, lane: None, token: None, seq: None, what, evidence: Vec::new() }
     }

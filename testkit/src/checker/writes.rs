@@ -1,7 +1,8 @@
-//! The outcome of each write: no acknowledged one is missing, no refused one has an effect, none exists twice, and
+//! The outcome of each write: no acknowledged write is missing, no refused write has an effect, none exists twice, and
 //! nothing exists that no client wrote (G2, G6, G7).
 //!
-//! Decides from the journal's entries alone; whether the instances hold what the entries make, `instances.rs` decides.
+//! Decides from the journal's entries alone. `instances.rs` decides whether the instances hold what the entries
+//! produce.
 
 use super::history::{Entry, Outcome, Semantics, Status, Verdict, Write};
 use super::index::{Index, told};
@@ -29,7 +30,7 @@ fn acknowledged<M: Semantics>(index: &Index<'_, M>, write: &Write, entries: &[&E
         let token = Some(write.token.clone());
         return Some(Violation { token, ..Violation::new(Breach::AcknowledgedMissing, what) });
     };
-    // Acknowledged, and cut off before that was durable; its collection was dropped before it was executed again.
+    // Acknowledged and cut off before that was durable, and its collection was dropped before it was executed again.
     let went = |entry: &&&Entry<M::Write>| entry.verdict == Verdict::Void && index.went_with_its_lane(entry);
     let done = |entry: &&&Entry<M::Write>| entry.verdict == Verdict::Applied || went(entry);
     if entries.iter().filter(done).any(|entry| entry.status == Status::Done) {
@@ -39,7 +40,7 @@ fn acknowledged<M: Semantics>(index: &Index<'_, M>, write: &Write, entries: &[&E
     Some(index.about(Breach::AcknowledgedNotApplied, first, what))
 }
 
-/// What was found may have left nothing in the journal, or an entry that changed nothing.
+/// A `get_or_create` that found its collection may have left nothing in the journal, or an entry that changed nothing.
 fn found_or_made<M: Semantics>(index: &Index<'_, M>, entries: &[&Entry<M::Write>]) -> Option<Violation> {
     let fits = |entry: &&Entry<M::Write>| matches!(entry.verdict, Verdict::Applied | Verdict::Void);
     let wrong = entries.iter().find(|entry| !fits(entry))?;
@@ -47,7 +48,7 @@ fn found_or_made<M: Semantics>(index: &Index<'_, M>, entries: &[&Entry<M::Write>
     Some(index.about(Breach::AcknowledgedNotApplied, wrong, what))
 }
 
-/// An open entry is an effect to come.
+/// An open entry counts, since it may still take effect.
 fn refused<M: Semantics>(index: &Index<'_, M>, write: &Write, entries: &[&Entry<M::Write>]) -> Option<Violation> {
     let has_effect = |entry: &&&Entry<M::Write>| matches!(entry.verdict, Verdict::Applied | Verdict::Open);
     let effect = entries.iter().find(has_effect)?;

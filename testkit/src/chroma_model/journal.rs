@@ -1,7 +1,7 @@
 //! The journal of a real edge, as the checker reads it: which write each transaction is, and which collection has which
 //! name after all of them.
 //!
-//! Decides from what is stored alone: paths, bodies, stored answers and verdicts. A collection is called by its lane.
+//! Decides from stored data alone: paths, bodies, stored answers and verdicts. Identifies a collection by its lane.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,19 @@ use crate::content::{Content, Key};
 use crate::fold::Transaction;
 use crate::model::Verb;
 
-/// The lane of everything that creates, changes or deletes collections.
+/// The lane of all entries that create, change or delete collections.
 pub const CATALOG: &str = "catalog";
 
-/// The collections that exist, by their scope and name, with their lanes.
+/// The existing collections, by scope and name, with their lanes.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     lanes: BTreeMap<Key, String>,
 }
 
-/// The journal's entries, in the order of `seq`, and the names that they leave. `token` names a transaction's write.
+/// Returns the journal's entries in the order of `seq`, and the names in effect after them. `token` names a
+/// transaction's write.
 ///
-/// `Err` tells what was applied and cannot be understood.
+/// Returns `Err` with the transaction if one was applied but cannot be parsed.
 pub fn entries(
     transactions: &[Transaction],
     token: impl Fn(&Transaction) -> String,
@@ -78,7 +79,7 @@ fn other(transaction: &Transaction) -> ChromaWrite {
     ChromaWrite::Other { request: format!("{} {}", transaction.method, transaction.path) }
 }
 
-/// What is understood of a path: the segments behind `/api/v2`, decoded.
+/// Returns the decoded segments of a path after `/api/v2`.
 fn segments(path: &str) -> Vec<String> {
     let path = path.split('?').next().unwrap_or_default();
     let decode = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
@@ -90,7 +91,7 @@ fn json(bytes: &[u8]) -> Result<Value, String> {
 }
 
 impl Names {
-    /// What this transaction writes, given the names before it.
+    /// Returns what this transaction writes, given the names before it.
     fn read(&self, transaction: &Transaction) -> Result<ChromaWrite, String> {
         let segments = segments(&transaction.path);
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -153,8 +154,9 @@ impl Names {
         }
     }
 
-    /// What a server holds, by lane, for [`crate::checker::history::Run::instances`]: its collections under the lanes
-    /// that they have by the journal, those that the journal does not know under another name, and their definitions.
+    /// Returns what a server holds, by lane, for [`crate::checker::history::Run::instances`]: its collections under
+    /// their lanes in the journal, collections that the journal does not contain under another name, and the
+    /// definitions.
     pub fn held(&self, content: &Content) -> BTreeMap<String, ChromaState> {
         let mut held = BTreeMap::new();
         let mut definitions = BTreeMap::new();

@@ -1,7 +1,7 @@
 //! The checker's [`Semantics`] of real Chroma servers: the model of `model.rs`, lane by lane.
 //!
-//! Decides what a write of the journal means ([`journal`] reads it), and what a read of a collection must show.
-//! That the model is one of Chroma is tested against a real server, by `harness::model_*`.
+//! Decides what a journaled write means ([`journal`] reads it), and what a read of a collection must show. That the
+//! model matches Chroma is tested against a real server, by `harness::model_*`.
 
 pub mod journal;
 
@@ -13,7 +13,7 @@ use crate::checker::history::{Lifetime, Semantics};
 use crate::content::{self, Key, Record};
 use crate::model::{ModelCollection, Verb};
 
-/// How many differences are shown of two contents.
+/// The most differences shown for two contents.
 const SHOWN: usize = 12;
 
 /// A journaled write.
@@ -28,17 +28,17 @@ pub enum ChromaWrite {
         key: Key,
         metadata: Value,
     },
-    /// A change of a collection's definition: what is `None` stays as it is.
+    /// A change of a collection's definition. `None` leaves a part as it is.
     Modify {
         lane: String,
         name: Option<String>,
         metadata: Option<Value>,
     },
-    /// Of a collection, or of all that a database holds.
+    /// The deletion of a collection, or of everything in a database.
     Delete {
         lanes: Vec<String>,
     },
-    /// Of tenants and databases, which have no content of their own; and what was never applied and means nothing.
+    /// A change of tenants or databases, which have no content of their own, or a write that was never applied.
     Other {
         request: String,
     },
@@ -51,7 +51,7 @@ pub struct Definition {
     pub metadata: Value,
 }
 
-/// What a lane holds: records, or in the catalog lane, by their lanes, the collections.
+/// The content of a lane: records, or in the catalog lane the collections by lane.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ChromaState {
     pub content: ModelCollection,
@@ -59,7 +59,7 @@ pub struct ChromaState {
 }
 
 impl ChromaState {
-    /// These records, in the server's order.
+    /// Returns the content with these records, in the server's order.
     pub fn of(records: Vec<Record>) -> ChromaState {
         let content = ModelCollection { records, ..ModelCollection::default() };
         ChromaState { content, definitions: BTreeMap::new() }
@@ -70,9 +70,9 @@ impl ChromaState {
 #[derive(Clone, Copy, Debug)]
 pub struct ChromaSemantics;
 
-/// Ids, documents, metadata and URIs: one query of SQLite.
+/// Ids, documents, metadata and URIs, read with one SQLite query.
 const TABLES: u8 = 0b01;
-/// Embeddings, which are read later, from the vector index.
+/// Embeddings, read later from the vector index.
 const VECTORS: u8 = 0b10;
 
 impl Semantics for ChromaSemantics {
@@ -116,11 +116,11 @@ impl Semantics for ChromaSemantics {
         vectors.filter_map(Value::as_array).flatten().all(Value::is_number)
     }
 
-    /// Chroma reads the vectors after the tables: between the two, a write may come.
+    /// Chroma reads the vectors after the tables. A write may be executed in between.
     fn agreement(&self, content: &ChromaState, shown: &ChromaState) -> u8 {
         let (content, shown) = (&content.content.records, &shown.content.records);
         let tables = content.len() == shown.len() && content.iter().zip(shown).all(|(a, b)| same_row(a, b));
-        // Mostly they are in the same order, and the search is for nothing.
+        // Usually both are in the same order, and no search is needed.
         let vector_of = |at: usize, id: &str| match content.get(at) {
             Some(record) if record.id == id => Some(&record.embedding),
             _ => content.iter().find(|record| record.id == id).map(|record| &record.embedding),
@@ -130,7 +130,8 @@ impl Semantics for ChromaSemantics {
         (if tables { TABLES } else { 0 }) | (if vectors { VECTORS } else { 0 })
     }
 
-    /// Chroma's vector index takes an entry record by record, and a read of several vectors does not wait for its end.
+    /// Chroma's vector index applies an entry record by record, and a read of several vectors does not wait for its
+    /// end.
     fn agreement_between(&self, before: &ChromaState, after: &ChromaState, shown: &ChromaState) -> u8 {
         let is_in = |state: &ChromaState, record: &Record| {
             let mut held = state.content.records.iter();

@@ -1,5 +1,5 @@
-//! The model of real servers: what parts of a read may be of different moments, what the journal's rows mean, and a run
-//! read from such rows that is held against what servers hold.
+//! The model of real servers: which parts of a read may show different moments, what the journal's rows mean, and a run
+//! that is read from such rows and compared with what servers hold.
 
 use std::collections::BTreeMap;
 
@@ -61,7 +61,7 @@ impl Rows {
         self.add(lane, "POST", &format!("/collections/{lane}/{verb}"), body, &json!({}))
     }
 
-    /// The run, each write acknowledged a moment after the one before it, and the names at its end.
+    /// Returns the run, in which each write is acknowledged a moment after the previous one, and the names at its end.
     fn run(&self) -> (Run<ChromaWrite, ChromaState>, Names) {
         let (journal, names) = entries(&self.0, |row| format!("t{}", row.seq)).expect("a journal");
         let told = |entry: &testkit::checker::history::Entry<ChromaWrite>| Write {
@@ -100,7 +100,7 @@ fn breaches(run: &Run<ChromaWrite, ChromaState>) -> Vec<Breach> {
     check(&ChromaSemantics, run).violations.iter().map(|violation| violation.breach).collect()
 }
 
-/// Created, written, renamed, changed; another one under its old name, which is deleted.
+/// A collection that is created, written, renamed and changed, and another one under its old name that is deleted.
 fn lively() -> Rows {
     let mut rows = Rows::default();
     rows.create("old", LANE);
@@ -155,7 +155,7 @@ fn a_collection_that_was_deleted_shows_nothing_and_a_renamed_one_all() {
     }
 }
 
-/// Chroma reads the tables and then the vectors. Each is of a moment within the read.
+/// Chroma reads the tables and then the vectors. Each shows a moment within the read.
 #[test]
 fn a_read_during_a_write_may_show_its_tables_and_not_its_vectors() {
     let mut rows = Rows::default();
@@ -177,7 +177,7 @@ fn a_read_during_a_write_may_show_its_tables_and_not_its_vectors() {
     assert_eq!(seen(36, 38, "two", 2.0), []);
 }
 
-/// Chroma's vector index takes the records of one entry one after the other.
+/// Chroma's vector index applies the records of an entry one after the other.
 #[test]
 fn a_read_during_a_write_of_several_records_may_show_some_of_its_vectors() {
     let both = |first: f32, second: f32| json!({ "ids": ["a", "b"], "documents": ["one", "two"], "embeddings": [[first], [second]] });

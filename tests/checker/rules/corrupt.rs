@@ -1,6 +1,6 @@
-//! Ways to corrupt a correct run, each with the kinds of violation that it must be found as.
+//! Ways to corrupt a correct run, each with the kinds of violation that must be found.
 //!
-//! Each gives `None` where the run offers nothing to corrupt in that way, and is certain to be wrong otherwise.
+//! Each returns `None` if the run offers nothing to corrupt in this way. Otherwise the result is certainly wrong.
 
 use super::generate::Truth;
 use super::toy::{State, Toy, ToyRun, entry_in};
@@ -43,7 +43,7 @@ fn is_acknowledged(run: &ToyRun, entry: &Entry<Toy>) -> bool {
     write_of(run, entry).is_some_and(|write| write.outcome == Outcome::Acknowledged)
 }
 
-/// The position of a random entry of this kind.
+/// Returns the position of a random entry of this kind.
 fn place(truth: &Truth, random: &mut Random, fits: impl Fn(&Entry<Toy>) -> bool) -> Option<usize> {
     let places: Vec<usize> = (0..truth.run.journal.len()).filter(|at| fits(&truth.run.journal[*at])).collect();
     (!places.is_empty()).then(|| *random.pick(&places))
@@ -61,7 +61,7 @@ fn drop_entry(truth: &Truth, random: &mut Random) -> Option<ToyRun> {
 
 fn refuse_acknowledged(truth: &Truth, random: &mut Random) -> Option<ToyRun> {
     let mut run = truth.run.clone();
-    // Void it may be where its collection is dropped behind it.
+    // Void would be allowed if its collection is dropped after it.
     run.journal[acknowledged(truth, random)?].verdict = Verdict::Rejected;
     Some(run)
 }
@@ -128,13 +128,13 @@ fn with_read(truth: &Truth, lane: &str, invoked: Tick, ended: Tick, shown: Shown
     Some(run)
 }
 
-/// Whether this is what any prefix of the journal from `seq` on makes of the lane.
+/// Returns whether any prefix of the journal from `seq` on produces this content of the lane.
 fn comes_after(truth: &Truth, lane: &str, seq: u64, shown: &Shown<State>) -> bool {
     let last = truth.run.journal.last().map_or(0, |last| last.seq);
     (seq..=last).any(|seq| truth.through(lane, seq) == *shown)
 }
 
-/// A random acknowledged write of records: the content before it, its position and its end.
+/// Returns a random acknowledged write of records: the content before it, its position and its end.
 fn before_it(truth: &Truth, random: &mut Random) -> Option<(String, Shown<State>, u64, Tick)> {
     let fits = |entry: &Entry<Toy>| is_acknowledged(&truth.run, entry) && entry.lane.starts_with("lane");
     let entry = &truth.run.journal[place(truth, random, fits)?];
@@ -169,11 +169,11 @@ fn ahead(truth: &Truth, random: &mut Random) -> Option<ToyRun> {
     let entry = &truth.run.journal[place(truth, random, fits)?];
     let moment = write_of(&truth.run, entry)?.invoked - 1;
     let shown = truth.through(&entry.lane, entry.seq);
-    // What its own value is not in, was there before.
+    // Contents that existed before do not count as ahead.
     if (0..entry.seq).any(|seq| truth.through(&entry.lane, seq) == shown) || shown == Shown::Nothing {
         return None;
     }
-    // Not, if the shown records were deleted: that has another name.
+    // If shown records were deleted, the violation has another name.
     let Shown::Content(state) = &shown else { return None };
     let Shown::Content(then) = truth.at(&entry.lane, moment) else { return None };
     let deleted = state.keys().any(|name| !then.contains_key(name));
@@ -188,7 +188,7 @@ fn invented(truth: &Truth, random: &mut Random) -> Option<ToyRun> {
     with_read(truth, &lane, moment, moment + random.below(20), Shown::Content(state))
 }
 
-/// A record that an acknowledged write removed and that never came back, and the content after everything.
+/// Returns a record that an acknowledged write removed and that never came back, and the content after everything.
 fn deleted_record(truth: &Truth, random: &mut Random) -> Option<(String, Shown<State>)> {
     let fits = |entry: &Entry<Toy>| is_acknowledged(&truth.run, entry) && matches!(entry.write, Toy::Remove(_));
     let entry = &truth.run.journal[place(truth, random, fits)?];

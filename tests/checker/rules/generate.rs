@@ -1,7 +1,8 @@
 //! Correct runs, by seed: a sequential model, and clients that see it from outside.
 //!
-//! Each write has a position in the journal and, if it is applied, a moment at which it takes effect, in the order of its
-//! lane. Its client begins before that moment, and is answered after it or never. Reads look at a moment within their time.
+//! Each write has a position in the journal and, if it is applied, a moment at which it takes effect, in the order of
+//! its lane. Its client begins before that moment, and is answered after it or never. Reads show a moment within their
+//! time.
 
 use super::toy::{CATALOG, Numbers, State, Toy, ToyRun, entry_in, refused, told, unknown};
 use testkit::checker::history::{Outcome, Read, Semantics, Shown, Status, Tick, Verdict};
@@ -10,23 +11,23 @@ use testkit::random::Random;
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const LANES: usize = 4;
 const NEVER: Tick = Tick::MAX;
-/// How many reads look at the same moment.
+/// How many reads show the same moment.
 const LOOKS: u64 = 5;
 
 /// A correct run, and when each applied entry took effect.
 pub struct Truth {
     pub run: ToyRun,
-    /// By `seq` - 1; of what had no effect, a moment that never comes.
+    /// By `seq` - 1. For an entry without an effect, a moment that never comes.
     effects: Vec<Tick>,
 }
 
 impl Truth {
-    /// What was to be seen of a lane at this moment: the fold of all that had taken effect. Knows nothing of windows.
+    /// Returns the lane's visible content at this moment: the fold of all entries in effect. Knows nothing of windows.
     pub fn at(&self, lane: &str, moment: Tick) -> Shown<State> {
         self.fold(lane, |seq| self.effects[seq as usize - 1] <= moment)
     }
 
-    /// What the first entries of the journal, through `seq`, make of a lane.
+    /// Returns what the first entries of the journal, through `seq`, make of a lane.
     pub fn through(&self, lane: &str, seq: u64) -> Shown<State> {
         self.fold(lane, |one| one <= seq)
     }
@@ -48,7 +49,7 @@ impl Truth {
         state.map_or(Shown::Nothing, Shown::Content)
     }
 
-    /// After everything.
+    /// Returns the last moment of the run.
     pub fn last_tick(&self) -> Tick {
         self.run
             .writes
@@ -64,12 +65,12 @@ struct Generator {
     random: Random,
     truth: Truth,
     now: Tick,
-    /// By lane: its name, and when its last effect was.
+    /// By lane: its name, and the time of its last effect.
     lanes: Vec<(String, Tick)>,
     created: u64,
 }
 
-/// A run of so many writes and reads.
+/// Returns a run with this many writes and reads.
 pub fn correct(seed: u64, writes: u64, reads: u64) -> Truth {
     let mut generator = Generator {
         random: Random::new(seed),
@@ -112,7 +113,7 @@ impl Generator {
             self.created += 1;
             let effect = self.effect(self.now);
             self.applied(&token, CATALOG, invoked, effect, Toy::Create(lane.clone()), Outcome::Acknowledged);
-            // A client knows a collection from its creation's answer.
+            // A client knows a collection only after the answer to its creation.
             self.now = effect + 60;
             self.lanes.push((lane, self.now));
             return;
@@ -141,7 +142,7 @@ impl Generator {
         }
     }
 
-    /// Values are never used twice, so that most contents differ.
+    /// Values are never reused, so that most contents differ.
     fn record_write(&mut self, number: u64) -> Toy {
         let name = *self.random.pick(&NAMES);
         match self.random.below(10) {

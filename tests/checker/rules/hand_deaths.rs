@@ -1,4 +1,4 @@
-//! Deaths and quarantines: what a write may cost, and what is set aside.
+//! Deaths and quarantines: how many deaths a write may cause, and what is set aside.
 
 use super::toy::{Toy, ToyRun, acked, caught, content, entry, instance, passes, read, refused, told, unknown};
 use testkit::checker::Breach;
@@ -6,7 +6,7 @@ use testkit::checker::history::{Death, Outcome, Status, Verdict, Vouching};
 
 const PUT: Toy = Toy::Put("a", 1);
 
-/// A write that was told of, with a verdict, and the instances that died of it.
+/// Returns a run with one write: its outcome and verdict, and the instances that died of it.
 fn deadly(outcome: Outcome, verdict: Verdict, vouching: Vouching, died: &[&str]) -> ToyRun {
     let mut run = ToyRun::default();
     told(&mut run, "w", 10, 20, outcome);
@@ -25,7 +25,7 @@ fn one_server_dies_of_a_write_twice_at_most() {
     let text = caught(&unvouched(&["one", "two"]), Breach::TooManyDeaths);
     assert!(text.contains("G11") && text.contains("token w") && text.contains("seq 1"), "{text}");
     caught(&unvouched(&["one", "one", "one"]), Breach::TooManyDeaths);
-    // Whatever became of it.
+    // The verdict makes no difference.
     caught(&deadly(unknown(), Verdict::Applied, Vouching::Unvouched, &["one", "two"]), Breach::TooManyDeaths);
 }
 
@@ -46,7 +46,7 @@ fn deaths_of_different_writes_are_counted_apart() {
         |token: &str| Death { token: token.to_owned(), instance: "two".to_owned(), vouching: Vouching::Unvouched };
     run.deaths.extend([death("v"), death("v")]);
     assert_eq!(passes(&run).summary.quarantined, 2);
-    // Also of one that the journal does not have.
+    // Also for a write that the journal does not have.
     run.deaths.extend(["x", "x", "x"].map(death));
     caught(&run, Breach::TooManyDeaths);
 }

@@ -6,7 +6,7 @@ use super::toy::{
 use testkit::checker::Breach;
 use testkit::checker::history::{Outcome, Shown, Status, Verdict};
 
-/// A collection, and `a` = 2, 4 and 6 put there, at 10 to 20, 30 to 40, 50 to 60.
+/// A collection, with `a` = 2, 4 and 6 put at 10 to 20, 30 to 40, 50 to 60.
 fn three() -> ToyRun {
     let mut run = ToyRun::default();
     acked_in(&mut run, CATALOG, "create", 1, 5, Toy::Create("x".to_owned()));
@@ -64,7 +64,7 @@ fn a_read_shows_some_prefix_of_the_journal() {
     acked(&mut run, "b", 70, 80, Toy::Put("b", 8));
     acked(&mut run, "c", 70, 80, Toy::Put("c", 8));
     passes(&seen(&run, 75, 76, content(&[("a", 6), ("b", 8)])));
-    // The other one first: that is not the journal's order.
+    // The other one first is not the journal's order.
     caught(&seen(&run, 75, 76, content(&[("a", 6), ("c", 8)])), Breach::NeverThere);
 }
 
@@ -77,15 +77,16 @@ fn what_is_not_applied_is_not_shown() {
     caught(&seen(&run, 75, 90, content(&[("a", 8)])), Breach::NeverThere);
 }
 
-/// Executed on an instance, unsettled when its collection was dropped: answered 404, and seen by a read of that moment.
+/// Executed on an instance, but unsettled when its collection was dropped: answered 404, but shown by a read before
+/// that.
 #[test]
 fn what_went_with_its_collection_may_have_been_shown_before() {
     let mut run = three();
     told(&mut run, "v", 70, 90, refused());
     entry(&mut run, "v", Verdict::Void, Status::Done, Toy::Put("a", 8));
-    // Nothing ends the lane: it has no effect, and never had.
+    // Without a drop, the void entry has no effect, and never had one.
     caught(&seen(&run, 75, 76, content(&[("a", 8)])), Breach::NeverThere);
-    // Acknowledged all the same: the edge died before that was durable. Now every later read has it.
+    // The edge acknowledged it and died before that was durable. From then on every read must show it.
     let mut acknowledged = run.clone();
     let told = acknowledged.writes.last_mut().expect("a write");
     (told.outcome, told.ended) = (Outcome::Acknowledged, 72);
@@ -99,7 +100,7 @@ fn what_went_with_its_collection_may_have_been_shown_before() {
     passes(&seen(&run, 75, 82, content(&[("a", 8)])));
     caught(&seen(&run, 61, 69, content(&[("a", 8)])), Breach::ReadAhead);
     caught(&seen(&run, 86, 87, content(&[("a", 8)])), Breach::DeletedReturns);
-    // Something behind it was applied: then it was settled before, and had no effect.
+    // A later entry was applied, so this one was settled before it, and had no effect.
     let mut run = still_there;
     acked(&mut run, "b", 91, 92, Toy::Put("b", 2));
     acked_in(&mut run, CATALOG, "drop", 93, 94, Toy::Drop("x".to_owned()));
@@ -120,7 +121,7 @@ fn an_unknown_write_may_appear_until_something_behind_it_is_acknowledged() {
     passes(&seen(&run, 620, 630, content(&[("a", 6), ("b", 8), ("c", 2)])));
 }
 
-/// Two writes at once: the one that stands first in the journal begins later and is acknowledged later.
+/// Two concurrent writes: the first in the journal begins later and is acknowledged later.
 #[test]
 fn windows_are_those_of_the_journal_whatever_was_told_last() {
     let mut run = ToyRun::default();
@@ -128,7 +129,7 @@ fn windows_are_those_of_the_journal_whatever_was_told_last() {
     acked(&mut run, "second", 20, 50, Toy::Put("b", 4));
     passes(&seen(&run, 70, 80, content(&[("a", 2), ("b", 4)])));
     caught(&seen(&run, 70, 80, content(&[("a", 2)])), Breach::StaleRead);
-    // What is acknowledged brings what stands before it.
+    // An acknowledged write also brings the entries before it.
     caught(&seen(&run, 55, 58, content(&[("a", 2)])), Breach::StaleRead);
     passes(&seen(&run, 55, 58, content(&[("a", 2), ("b", 4)])));
     passes(&seen(&run, 10, 15, content(&[])));
@@ -186,7 +187,7 @@ fn a_deleted_record_stays_deleted() {
     assert!(text.contains("[\"a\"]") || text.contains("{\"a\"}"), "{text}");
     // Back, and with a content that no prefix had.
     caught(&seen(&run, 81, 90, content(&[("a", 4), ("b", 8)])), Breach::DeletedReturns);
-    // Back because it was written again is another thing.
+    // A record that was written again may be back.
     acked(&mut run, "again", 100, 110, Toy::Put("a", 6));
     passes(&seen(&run, 111, 120, content(&[("a", 6), ("b", 8)])));
 }

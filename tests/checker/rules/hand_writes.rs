@@ -1,4 +1,4 @@
-//! Writes, order, finality and instances: for each kind of violation a run that has it, beside one that has not.
+//! Writes, order, finality and instances: for each kind of violation, a run that has it and one that does not.
 
 use super::toy::{
     CATALOG, Toy, ToyRun, acked, acked_in, caught, content, entry, entry_in, instance, passes, read, refused, told,
@@ -75,7 +75,7 @@ fn every_entry_is_final_and_says_so_truly() {
     caught(&one(Outcome::Found, &[(Verdict::Void, Status::Abandoned)]), Breach::AcknowledgedAbandoned);
 }
 
-/// Two writes of different lanes, the first in the journal begun last.
+/// Two writes of different lanes. The first in the journal began last.
 fn crossed(ended: u64, invoked: u64, first: Outcome) -> ToyRun {
     let mut run = ToyRun::default();
     told(&mut run, "late", invoked, invoked + 50, first);
@@ -87,11 +87,11 @@ fn crossed(ended: u64, invoked: u64, first: Outcome) -> ToyRun {
 #[test]
 fn what_began_after_an_acknowledgement_stands_behind_it_in_every_lane() {
     passes(&crossed(20, 19, Outcome::Acknowledged));
-    // At one moment is at the same time.
+    // At one moment is concurrent.
     passes(&crossed(20, 20, Outcome::Acknowledged));
     let text = caught(&crossed(20, 21, Outcome::Acknowledged), Breach::OrderReversed);
     assert!(text.contains("early") && text.contains("seq 2") && text.contains("token late"), "{text}");
-    // It comes after what was acknowledged, whatever its own client was answered.
+    // It must follow what was acknowledged, whatever its own client was answered.
     caught(&crossed(20, 21, unknown()), Breach::OrderReversed);
 }
 

@@ -1,5 +1,5 @@
-//! What the checker must catch and what it must let pass: runs made by hand, and runs drawn from seeds, correct and then
-//! corrupted. The model is a toy; that of real servers, `testkit::chroma_model`, has tests of its own.
+//! What the checker must catch and what it must accept: handmade runs, and runs drawn from seeds, correct and then
+//! corrupted. The model is a toy. The model of real servers, `testkit::chroma_model`, has its own tests.
 
 mod chroma;
 mod corrupt;

@@ -1,4 +1,4 @@
-//! Correct runs pass, corrupted ones are caught, and it does not take long.
+//! Correct runs pass, corrupted ones are caught, and checking is fast.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -57,7 +57,7 @@ fn every_corruption_of_a_correct_run_is_caught() {
     assert!(never.is_empty(), "never seen: {never:?}");
 }
 
-/// The toy, and how often contents were compared.
+/// The toy model, with a count of comparisons.
 struct Counting(Cell<u64>);
 
 impl Semantics for Counting {
@@ -78,7 +78,7 @@ impl Semantics for Counting {
     }
 }
 
-/// A read is compared with what its window holds, not with all that was ever there.
+/// A read is compared with the contents in its window, not with all contents that ever existed.
 #[test]
 fn a_large_run_takes_few_comparisons() {
     let truth = correct(1, 20_000, 5_000);

@@ -1,4 +1,4 @@
-//! Collections of numbers by name, and short ways to write a run down.
+//! Collections of numbers by name, and shorthand for writing runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ pub const CATALOG: &str = "catalog";
 pub enum Toy {
     Put(&'static str, u64),
     Remove(&'static str),
-    /// Removes what is odd: what it hits depends on its position in the order.
+    /// Removes odd values. What it removes depends on its position in the order.
     RemoveOdd,
     Create(String),
     Drop(String),
@@ -53,7 +53,7 @@ impl Semantics for Numbers {
 
 pub type ToyRun = Run<Toy, State>;
 
-/// Adds a write of "lane x" that was acknowledged, with its entry, applied.
+/// Adds an acknowledged write of "lane x" with its applied entry.
 pub fn acked(run: &mut ToyRun, token: &str, from: Tick, to: Tick, write: Toy) {
     acked_in(run, "x", token, from, to, write);
 }
@@ -75,7 +75,7 @@ pub fn unknown() -> Outcome {
     Outcome::Unknown("reset".to_owned())
 }
 
-/// Adds an entry of "lane x" behind all others.
+/// Adds an entry of "lane x" after all others.
 pub fn entry(run: &mut ToyRun, token: &str, verdict: Verdict, status: Status, write: Toy) {
     entry_in(run, "x", token, verdict, status, write);
 }
@@ -106,7 +106,7 @@ pub fn passes(run: &ToyRun) -> Findings {
     findings
 }
 
-/// Exactly one violation, of this kind; with evidence where there is a lane.
+/// Checks that there is exactly one violation, of this kind, with evidence if it has a lane.
 #[track_caller]
 pub fn caught(run: &ToyRun, breach: Breach) -> String {
     let findings = check(&Numbers, run);

@@ -1,5 +1,6 @@
-//! Two real servers under supervisors, the edge before them, bystanders; and the questions that each request meets: was
-//! it answered definitely, who died of it, does its collection take writes again, and do all others go on?
+//! Two real servers under supervisors, the edge before them, bystanders, and the checks after each request: was it
+//! answered definitely, which servers died of it, does its collection accept writes again, and do all other collections
+//! go on?
 
 use std::time::{Duration, Instant};
 
@@ -15,18 +16,18 @@ use crate::bystanders::Bystanders;
 use crate::definite;
 use crate::pair::Pair;
 
-/// The same collection takes an ordinary write again within that.
+/// The same collection accepts an ordinary write again within this time.
 const AGAIN: Duration = Duration::from_secs(10);
 const CREATED: Duration = Duration::from_secs(10);
-/// Where no edge looks.
+/// A place that no edge uses.
 const CANARY: &str = "/api/v2/tenants/canary/databases/canary/collections";
 
-/// The edge's limits on what one request may ask for.
+/// The edge's limits on a request.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Limits {
-    /// The edge tells beforehand what kills: nobody may die.
+    /// The edge refuses deadly requests: no server may die.
     Default,
-    /// Deadly requests get through: each may cost one server two deaths.
+    /// Deadly requests get through: each may cause two deaths of one server.
     Raised,
 }
 
@@ -59,7 +60,7 @@ impl Limits {
     }
 }
 
-/// What a request did.
+/// The effects of a request.
 pub struct Suffered {
     /// What must not have happened.
     pub wrong: Vec<String>,
@@ -74,10 +75,10 @@ pub struct Arena {
     client: Client,
     pub room: Room,
     bystanders: Option<(Bystanders, Vec<String>)>,
-    /// The canary on each server, by its id.
+    /// The canary collection's id on each server.
     canaries: [String; 2],
     asked: u32,
-    /// Deaths that were ours.
+    /// Deaths caused by the arena itself.
     ours: [u32; 2],
 }
 
@@ -95,13 +96,13 @@ impl Arena {
         Arena { pair, limits, client, room, bystanders, canaries, asked: 0, ours: [0, 0] }
     }
 
-    /// How often each server has died of what it was sent.
+    /// Returns how often each server has died of a request.
     pub fn deaths(&self) -> [u32; 2] {
         let all = self.pair.deaths();
         [all[0] - self.ours[0], all[1] - self.ours[1]]
     }
 
-    /// Sends it, and asks all questions.
+    /// Sends the plan's requests, and performs all checks.
     pub fn suffer(&mut self, plan: &Plan) -> Suffered {
         self.asked += 1;
         let mut suffered = Suffered { wrong: Vec::new(), took: Vec::new(), statuses: Vec::new() };
@@ -119,7 +120,8 @@ impl Arena {
         self.look_after_write_paths();
         suffered.wrong.extend(self.count(before));
         if let Some(own) = plan.own.as_ref().filter(|_| self.limits == Limits::Raised) {
-            // Limits that are raised let it be broken for good; to be dropped it must not be read.
+            // With raised limits the collection may be broken for good. It must be possible to drop it without reading
+            // it.
             suffered.wrong.extend(self.drop_collection(own));
         }
         if self.deaths() != before {
@@ -128,7 +130,7 @@ impl Arena {
         suffered
     }
 
-    /// Whether the target takes a write, and the catalog a collection.
+    /// Checks that the target accepts a write, and the catalog a collection.
     fn goes_on(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         let n = self.asked;
@@ -149,7 +151,7 @@ impl Arena {
         (!well).then(|| format!("{name} could not be dropped after {:?}: {answer}", started.elapsed()))
     }
 
-    /// A server whose write path is dead counts as dead: its supervisor does not see it.
+    /// Kills servers whose write path is dead: that counts as a death, but the supervisor does not see it.
     fn look_after_write_paths(&self) {
         for (server, canary) in self.pair.servers.iter().zip(&self.canaries) {
             let path = format!("{CANARY}/{canary}/upsert");
@@ -165,7 +167,7 @@ impl Arena {
                 if sung.is_ok_and(|answer| answer.status == 200) {
                     break;
                 }
-                // It may be that its death is about to be counted.
+                // Its death may be about to be counted.
                 std::thread::sleep(Duration::from_millis(300));
                 if server.deaths() == before {
                     server.kill();
@@ -175,7 +177,7 @@ impl Arena {
         }
     }
 
-    /// Who died since then, if that is too many or too often.
+    /// Returns what died since then, if it is too many or too often.
     fn count(&self, before: [u32; 2]) -> Option<String> {
         let after = self.deaths();
         if after != before {
@@ -191,7 +193,7 @@ impl Arena {
         (!cheap).then(|| format!("deaths: {died:?}, at most {most} of one server allowed"))
     }
 
-    /// As an operator: what is quarantined is allowed again, and the copies that it cost are compared or made anew.
+    /// Lifts every quarantine, as an operator. The affected copies are compared or made anew.
     fn lift_all(&self) {
         self.pair.all_here();
         let listed = self.client.get("/admin/quarantine").expect(200).json();
@@ -199,14 +201,14 @@ impl Arena {
             let Some(id) = one["id"].as_str().filter(|_| one["state"] == "quarantined") else { continue };
             self.client.post(&format!("/admin/quarantine/{id}"), &json!({ "action": "lift" }));
         }
-        // Not until nothing is pending: bystanders are at work.
+        // Does not wait until nothing is pending: bystanders are writing.
         wait_for("every copy to serve again", CATCH_UP, || {
             let status = self.pair.edge.status();
             status["diverged"].as_array().is_some_and(Vec::is_empty).then_some(())
         });
     }
 
-    /// Everything is restarted; afterwards all is well, and equal. Returned: what is not.
+    /// Restarts everything, and checks that everything works and is equal afterwards. Returns what is not.
     pub fn end(mut self) -> Vec<String> {
         let mut wrong = Vec::new();
         let others = self.bystanders.take().map(|(bystanders, others)| (bystanders.acknowledged(), others));
@@ -244,7 +246,7 @@ impl Arena {
     }
 }
 
-/// A collection that only this server knows.
+/// Creates a collection that only this server has.
 fn canary(client: &Client) -> String {
     client.post("/api/v2/tenants", &json!({ "name": "canary" })).expect(200);
     client.post("/api/v2/tenants/canary/databases", &json!({ "name": "canary" })).expect(200);
@@ -252,7 +254,7 @@ fn canary(client: &Client) -> String {
     answer["id"].as_str().expect("an id").to_owned()
 }
 
-/// Repeats it until it is answered like this; what is wrong if it is not in time.
+/// Repeats a call until it returns this status. Returns an error if that takes too long.
 fn within(what: &str, most: Duration, status: u16, call: impl Fn() -> testkit::http::Answer) -> Option<String> {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! Mutated requests about tenants, databases and collections, drawn from a seed. Each works on names of its own.
+//! Mutated requests about tenants, databases and collections, drawn from a seed. Each uses names of its own.
 
 use std::fmt::Write as _;
 
@@ -25,7 +25,7 @@ const LEGACY: [&str; 9] = [
     "hnsw:unknown",
 ];
 
-/// What an index setting can be.
+/// Returns an index setting.
 fn setting(random: &mut Random) -> String {
     match random.below(4) {
         0 => odd::value(random, 2),
@@ -34,7 +34,7 @@ fn setting(random: &mut Random) -> String {
     }
 }
 
-/// An index, as a configuration names it.
+/// Returns an index, as a configuration names it.
 fn index(random: &mut Random) -> String {
     let (kind, names): (_, &[&str]) =
         if random.percent(75) { ("hnsw", SETTINGS.as_slice()) } else { ("spann", SPANN.as_slice()) };
@@ -52,7 +52,7 @@ fn index(random: &mut Random) -> String {
     text + "}"
 }
 
-/// A schema whose index is like this.
+/// Returns a schema with such an index.
 fn schema(random: &mut Random) -> String {
     let config = format!(r#"{{"space":"l2","hnsw":{{"{}":{}}}}}"#, random.pick(&SETTINGS), setting(random));
     let types = format!(r#"{{"float_list":{{"vector_index":{{"enabled":true,"config":{config}}}}}}}"#);
@@ -63,7 +63,7 @@ fn schema(random: &mut Random) -> String {
     }
 }
 
-/// What defines a collection besides its name.
+/// Returns what defines a collection besides its name.
 fn definition(random: &mut Random) -> String {
     match random.below(8) {
         0 => format!(r#""metadata":{}"#, metadata(random)),
@@ -76,7 +76,7 @@ fn definition(random: &mut Random) -> String {
     }
 }
 
-/// A collection is defined, and used: Chroma meets its index only then.
+/// Defines a collection, and uses it: only then does Chroma create its index.
 fn define(random: &mut Random, room: &Room) -> Plan {
     let name = room.fresh();
     let body = format!(r#"{{"name":"{name}",{}}}"#, definition(random));
@@ -85,7 +85,7 @@ fn define(random: &mut Random, room: &Room) -> Plan {
     Plan { steps, own: Some(name) }
 }
 
-/// An ordinary collection is changed, and used.
+/// Changes an ordinary collection, and uses it.
 fn redefine(random: &mut Random, room: &Room) -> Plan {
     let name = room.fresh();
     let change = match random.below(5) {
@@ -104,7 +104,7 @@ fn redefine(random: &mut Random, room: &Room) -> Plan {
     Plan { steps, own: Some(name) }
 }
 
-/// So few records that nothing but the definition can be to blame.
+/// Uses a collection with so few records that only its definition can be to blame.
 fn used(random: &mut Random, name: &str) -> Vec<Attack> {
     let count = *random.pick(&[1, 5, 150]);
     let ids: Vec<String> = (0..count).map(|n| format!("\"u{n}\"")).collect();
@@ -114,7 +114,7 @@ fn used(random: &mut Random, name: &str) -> Vec<Attack> {
     vec![Attack::post(record_path(name, "upsert"), add), Attack::post(record_path(name, "query"), query)]
 }
 
-/// A request about the catalog.
+/// Returns a request about the catalog.
 pub fn plan(random: &mut Random, room: &Room) -> Plan {
     let databases = "/api/v2/tenants/default_tenant/databases";
     let attack = match random.below(16) {

@@ -1,7 +1,7 @@
-//! A hostile client: mutated requests of every kind, one at a time, on real servers under supervisors.
+//! A hostile client: mutated requests of every kind, one at a time, to real servers under supervisors.
 //!
-//! [`arena`] asks the questions after each; here is which requests are sent. `make hostile` draws them from a seed for as
-//! long as it is told: the edge's own limits in every other run, raised ones in the others.
+//! [`arena`] performs the checks after each one. This module decides which requests are sent. `make hostile` draws them
+//! from a seed for a given time: every other run uses the edge's own limits, the others use raised ones.
 
 mod arena;
 mod catalog;
@@ -17,12 +17,12 @@ use testkit::random::Random;
 use arena::{Arena, Limits};
 use rows::ROWS;
 
-/// As a rule a request is answered within that.
+/// As a rule a request is answered within this time.
 const SOON: Duration = Duration::from_secs(2);
-/// No request that the default limits let through keeps a server at it for longer.
+/// No request that the default limits let through keeps a server busy for longer.
 const SLOWEST: Duration = Duration::from_secs(15);
 
-/// Runs from this seed for so long; what went wrong, with what it takes to repeat it.
+/// Runs from this seed for this long. Returns what went wrong, with what is needed to repeat it.
 fn run(seed: u64, time: Duration) -> Vec<String> {
     let mut random = Random::scattered(seed);
     let mut arena = Arena::open(if seed % 2 == 1 { Limits::Raised } else { Limits::Default });
@@ -46,8 +46,8 @@ fn run(seed: u64, time: Duration) -> Vec<String> {
     wrong
 }
 
-/// What once took servers, lanes or the catalog down, and neighbours of it: the edge tells beforehand, or the servers refuse
-/// it; nobody dies.
+/// Requests that once took servers, lanes or the catalog down, and their neighbors: the edge or the servers refuse
+/// them, and no server dies.
 #[test]
 fn what_took_everything_down_and_its_neighbours() {
     const EACH: usize = 8;
@@ -73,7 +73,7 @@ fn what_took_everything_down_and_its_neighbours() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// One seed whose limits are the edge's own, and one whose limits let deadly requests through.
+/// One seed with the edge's own limits, and one with limits that let deadly requests through.
 #[test]
 fn what_was_found_stays_found() {
     for seed in [1, 2] {

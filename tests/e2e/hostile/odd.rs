@@ -1,4 +1,4 @@
-//! Odd values, drawn from a seed: numbers, texts, names and JSON that few have thought of. It decides no request.
+//! Odd values, drawn from a seed: unusual numbers, texts, names and JSON. Decides no request.
 
 use testkit::random::Random;
 
@@ -44,12 +44,12 @@ const FIELDS: [&str; 20] = [
     "\\u0063hroma:uri",
 ];
 
-/// What a number can be: every other one is ordinary, so that what stands beside it is met at all.
+/// Returns a number. Every other one is ordinary, so that what is next to it is reached at all.
 pub fn number(random: &mut Random) -> &'static str {
     if random.percent(50) { random.pick::<&str>(&["1", "3", "10"]) } else { random.pick::<&str>(&NUMBERS) }
 }
 
-/// A JSON value that few have thought of.
+/// Returns an unusual JSON value.
 pub fn value(random: &mut Random, depth: u32) -> String {
     match random.below(if depth > 3 { 10 } else { 13 }) {
         0 => "null".to_owned(),
@@ -71,23 +71,23 @@ pub fn value(random: &mut Random, depth: u32) -> String {
     }
 }
 
-/// The name of a field, escapes as they are.
+/// Returns the name of a field, with escapes as they are.
 pub fn field(random: &mut Random) -> &'static str {
     random.pick::<&str>(&FIELDS)
 }
 
-/// At most so many items.
+/// Returns a list of at most this many items.
 pub fn list(random: &mut Random, most: usize, item: impl Fn(&mut Random) -> String) -> String {
     let items: Vec<String> = (0..random.index(most + 1)).map(|_| item(random)).collect();
     format!("[{}]", items.join(","))
 }
 
-/// A size, most often small.
+/// Returns a size, usually a small one.
 pub fn size(random: &mut Random) -> usize {
     *random.pick(&[0, 1, 2, 5, 20, 100, 900, 1100, 3000, 10_000])
 }
 
-/// A segment of a path.
+/// Returns a segment of a path.
 pub fn segment(random: &mut Random) -> String {
     match random.below(9) {
         0 => "%00".to_owned(),
@@ -102,7 +102,7 @@ pub fn segment(random: &mut Random) -> String {
     }
 }
 
-/// A page of a list.
+/// Returns the parameters of a list's page.
 pub fn page(random: &mut Random) -> String {
     let mut query = "?".to_owned();
     for name in ["limit", "offset"] {
@@ -113,7 +113,7 @@ pub fn page(random: &mut Random) -> String {
     query
 }
 
-/// These bytes with a few changes: pieces left out, repeated, or replaced.
+/// Returns these bytes with a few changes: pieces left out, repeated, or replaced.
 pub fn mutated(random: &mut Random, mut bytes: Vec<u8>) -> Vec<u8> {
     const PIECES: [&str; 12] = ["null", "[", "]", "{", "}", "\"", ",", "1e400", "-", "\\u0000", "\\ud800", "\u{0}"];
     for _ in 0..=random.below(3) {

@@ -1,4 +1,4 @@
-//! What a hostile client sends: one request, or a few that belong together. It decides nothing of what is drawn.
+//! What a hostile client sends: one request, or a few that belong together. Does not decide what is drawn.
 
 use std::cell::Cell;
 use std::fmt;
@@ -21,7 +21,7 @@ impl Attack {
         Attack { method: "POST", path: path.into(), body: body.into() }
     }
 
-    /// A collection with this metadata.
+    /// Creates a collection with this metadata.
     pub fn create(name: &str, metadata: &str) -> Attack {
         Attack::post(format!("{DEFAULT}/collections"), format!(r#"{{"name":"{name}","metadata":{metadata}}}"#))
     }
@@ -38,7 +38,7 @@ impl fmt::Display for Attack {
 /// Requests that are sent one after the other.
 pub struct Plan {
     pub steps: Vec<Attack>,
-    /// The collection that they have to themselves. Its definition may be such that nothing can be written to it.
+    /// A collection that only they use. Its definition may make writes to it impossible.
     pub own: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Plan {
         Plan { steps: vec![attack], own: None }
     }
 
-    /// A collection to itself with these records, and then such a write to it.
+    /// Returns a plan that creates its own collection with these records, and then writes to it.
     pub fn apart(room: &Room, records: &str, verb: &str, body: String) -> Plan {
         let name = room.fresh();
         let steps = vec![
@@ -61,7 +61,7 @@ impl Plan {
 
 /// What a plan can use.
 pub struct Room {
-    /// A collection that goes on whatever is sent to it: by id.
+    /// The id of a collection that must survive whatever is sent to it.
     pub target: String,
     used: Cell<u32>,
 }
@@ -71,14 +71,14 @@ impl Room {
         Room { target, used: Cell::new(0) }
     }
 
-    /// A name that nobody has used.
+    /// Returns an unused name.
     pub fn fresh(&self) -> String {
         self.used.set(self.used.get() + 1);
         format!("hostile{}", self.used.get())
     }
 }
 
-/// The next one.
+/// Draws the next plan.
 pub fn draw(random: &mut Random, room: &Room) -> Plan {
     let mut plan = match random.below(10) {
         0..=3 => records::plan(random, room),

@@ -8,10 +8,10 @@ use testkit::random::Random;
 use super::odd;
 use super::plan::{Attack, Plan, Room};
 
-/// The most keys or items that a record's metadata is drawn with where limits are the edge's own.
+/// The most keys or items drawn for ordinary metadata (`wide` draws more).
 const MOST_KEYS: usize = 6000;
 
-/// A condition on metadata.
+/// Returns a condition on metadata.
 pub fn condition(random: &mut Random) -> String {
     let join = *random.pick(&["$or", "$and"]);
     let term = match random.below(9) {
@@ -44,7 +44,7 @@ pub fn condition(random: &mut Random) -> String {
     }
 }
 
-/// A condition on documents.
+/// Returns a condition on documents.
 pub fn document_condition(random: &mut Random) -> String {
     let operator = *random.pick(&["$contains", "$not_contains", "$regex", "$not_regex"]);
     let text = match random.below(14) {
@@ -67,7 +67,7 @@ pub fn document_condition(random: &mut Random) -> String {
     }
 }
 
-/// Metadata, of a record or a collection.
+/// Returns metadata of a record or a collection.
 pub fn metadata(random: &mut Random) -> String {
     let mut text = "{".to_owned();
     match random.below(5) {
@@ -94,12 +94,12 @@ pub fn metadata(random: &mut Random) -> String {
     text
 }
 
-/// One embedding.
+/// Returns one embedding.
 fn vector(random: &mut Random) -> String {
     let dimension = *random.pick(&[3, 3, 3, 3, 3, 3, 3, 3, 3, 2, 0, 5000]);
     match random.below(24) {
         0 => "null".to_owned(),
-        // Chroma takes floats in base64 as well: three of them, and a torn one.
+        // Chroma accepts floats in base64 as well: three of them, and a torn one.
         1 => "\"AAAAPwAAAD8AAAA/\"".to_owned(),
         2 => "\"AAAAPwA\"".to_owned(),
         3 => format!("[{}]", vec![odd::number(random); dimension].join(",")),
@@ -109,7 +109,7 @@ fn vector(random: &mut Random) -> String {
     }
 }
 
-/// The body of an add, an update or an upsert.
+/// Returns the body of an add, an update or an upsert.
 fn records(random: &mut Random) -> String {
     let count = *random.pick(&[0, 1, 2, 5, 50, 1200]);
     let ids: Vec<String> = match random.below(8) {
@@ -141,7 +141,7 @@ fn records(random: &mut Random) -> String {
     body + "}"
 }
 
-/// The body of a get, a query or a delete.
+/// Returns the body of a get, a query or a delete.
 fn search(random: &mut Random) -> String {
     let mut body = "{\"n\":0".to_owned();
     if random.percent(70) {
@@ -179,7 +179,7 @@ fn search(random: &mut Random) -> String {
     body + "}"
 }
 
-/// Records that break their collection for good where limits let them through: in a collection of their own.
+/// Returns records that break their collection for good if limits let them through. They use a collection of their own.
 fn wide(random: &mut Random, room: &Room) -> Plan {
     let count = *random.pick(&[5450, 5460, 5470, 6000, 11_000, 30_000]);
     let value = *random.pick(&["1", "null", "\"v\"", "1.5", "true"]);
@@ -192,7 +192,7 @@ fn wide(random: &mut Random, room: &Room) -> Plan {
     Plan::apart(room, r#"{"ids":["a","b"],"embeddings":[[1,2,3],[3,2,1]]}"#, verb, body)
 }
 
-/// A request about the records of the target.
+/// Returns a request about the records of the target.
 pub fn plan(random: &mut Random, room: &Room) -> Plan {
     let id = &room.target;
     let path = |verb: &str| record_path(id, verb);

@@ -1,5 +1,5 @@
-//! The requests that once took servers, lanes or the catalog down, and their neighbours: other fields, spellings, depths,
-//! sizes and operations, drawn from a seed.
+//! The requests that once took servers, lanes or the catalog down, and their neighbors: other fields, spellings,
+//! depths, sizes and operations, drawn from a seed.
 
 use testkit::http::{DEFAULT, record_path};
 use testkit::random::Random;
@@ -7,7 +7,7 @@ use testkit::random::Random;
 use super::odd;
 use super::plan::{Attack, Plan, Room};
 
-/// One of the requests that were found, and what surrounds it.
+/// A request that was found, and its neighborhood.
 pub struct Row {
     pub name: &'static str,
     pub draw: fn(&mut Random, &Room) -> Plan,
@@ -27,12 +27,12 @@ pub const ROWS: [Row; 10] = [
     Row { name: "a long name", draw: name },
 ];
 
-/// A neighbour of one of them.
+/// Returns a neighbor of one of them.
 pub fn any(random: &mut Random, room: &Room) -> Plan {
     (random.pick(&ROWS).draw)(random, room)
 }
 
-/// A search in the target with these fields: a get, a query or a delete.
+/// Returns a search in the target with these fields: a get, a query or a delete.
 fn search(random: &mut Random, room: &Room, fields: &str) -> Plan {
     let (verb, more) = *random.pick(&[
         ("get", ""),
@@ -46,7 +46,7 @@ fn search(random: &mut Random, room: &Room, fields: &str) -> Plan {
     Plan::of(Attack::post(record_path(&room.target, verb), format!("{{{fields}{more}}}")))
 }
 
-/// One comparison that no record of the target meets, with the field that it goes into.
+/// Returns a comparison that no record of the target meets, and its field.
 fn term(random: &mut Random) -> (&'static str, &'static str) {
     *random.pick(&[
         ("where", r#"{"source":"s"}"#),
@@ -80,7 +80,7 @@ fn depth(random: &mut Random, room: &Room) -> Plan {
     let (before, after) = match random.below(3) {
         0 => (format!("{{\"{join}\":[{term},"), "]}".to_owned()),
         1 => (format!("{{\"{join}\":["), format!(",{term}]}}")),
-        // One operand: Chroma refuses it, once it has read it.
+        // One operand: Chroma refuses it after reading it.
         _ => (format!("{{\"{join}\":["), "]}".to_owned()),
     };
     let condition = format!("{}{term}{}", before.repeat(deep), after.repeat(deep));
@@ -105,7 +105,7 @@ fn text(random: &mut Random, room: &Room) -> Plan {
         }
         _ => format!(r#""where_document":{{"{operator}":"{text}"}}"#),
     };
-    // What matches every record is no neighbour of what was found: the target must stay.
+    // A condition that matches every record would delete the target, which must stay.
     let fields = fields.replace("$not_", "$");
     search(random, room, &fields)
 }
@@ -113,7 +113,7 @@ fn text(random: &mut Random, room: &Room) -> Plan {
 fn expressions(random: &mut Random, room: &Room) -> Plan {
     let pattern = *random.pick(&[r"\\w{100}", r"\\p{L}{200}", r"[\\w\\d]{100}", "(a{1000}){200}", ".{1000}", r"\\w+"]);
     let (join, count) = (*random.pick(&["$or", "$or", "$and"]), *random.pick(&[2, 50, 900]));
-    // No record holds that: the target must stay.
+    // No record contains this: the target must stay.
     let terms = vec![format!(r#"{{"$regex":"zzz{pattern}"}}"#); count].join(",");
     search(random, room, &format!("\"where_document\":{{\"{join}\":[{terms}]}}"))
 }
@@ -135,7 +135,7 @@ fn values(random: &mut Random, room: &Room) -> Plan {
     }
 }
 
-/// So many keys, or so many items of one.
+/// Returns metadata with this many keys, or this many items in one key.
 fn metadata(random: &mut Random, sizes: &[usize]) -> String {
     let count = *random.pick(sizes);
     let value = *random.pick(&["1", "\"v\"", "1.5", "true", "null"]);
@@ -203,7 +203,7 @@ fn no_neighbors(random: &mut Random, room: &Room) -> Plan {
     Plan { steps, own: Some(name) }
 }
 
-/// Chroma skips what it does not know, and reads what follows.
+/// Chroma skips fields that it does not know, and reads what follows.
 fn hidden(random: &mut Random, room: &Room) -> Plan {
     let deep = *random.pick(&[100, 130, 50_000]);
     let value = match random.below(6) {

@@ -110,7 +110,7 @@ async fn an_append_knows_how_many_became_durable_with_it() {
     }
 }
 
-/// A judge sees the lanes with all that comes before its write; whoever it declines leaves nothing behind.
+/// A judge sees the lanes with everything before its write. A write that it declines leaves nothing behind.
 #[tokio::test]
 async fn what_is_judged_is_judged_at_its_place_in_the_order() {
     let fixture = Fixture::new(options());
@@ -143,7 +143,7 @@ async fn what_is_judged_is_judged_at_its_place_in_the_order() {
     assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(4)), "the task goes on");
 }
 
-/// What an entry comes in the stead of stays as it is when nothing of the entry is durable.
+/// The entry that a write replaces stays as it is if the write does not become durable.
 #[tokio::test]
 async fn what_an_entry_comes_in_the_stead_of_is_lifted_in_its_commit_or_not_at_all() {
     let fixture = Fixture::new(options());

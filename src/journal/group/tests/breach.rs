@@ -1,4 +1,4 @@
-//! The breach of G1 around the commit: each write reaches its lane once, before it is durable, and is journaled all the same.
+//! The breach of G1 around the commit: each write reaches its lane once, before it is durable, and is still journaled.
 
 use super::*;
 use crate::ids::CollectionId;
@@ -23,7 +23,7 @@ async fn a_write_is_reported_once_and_early_and_journaled_however_often_that_is_
     let received = || lanes.received.lock().unwrap().len();
     let durable = || store.script.lock().unwrap().durable.len();
 
-    // Its position is not known before it is durable.
+    // The position is not known until the write is durable.
     let (first, answer) = take();
     assert_eq!(commits.commit(first).await, Next::Now);
     assert_eq!((answer.await.unwrap().map(|at| at.seq), received(), durable()), (Ok(Seq::new(1)), 1, 1));

@@ -1,4 +1,4 @@
-//! Facts: what is shed under pressure, what can be withdrawn, who is woken.
+//! Facts: what is dropped under pressure, what can be withdrawn, and who is notified.
 
 use super::*;
 
@@ -59,7 +59,7 @@ async fn what_nobody_waits_for_is_committed_a_moment_later_without_company() {
     assert_eq!(began.elapsed(), Duration::ZERO, "what is waited for is committed at once");
 }
 
-/// The entry of a commit may wait for the record that was handed over during the commit.
+/// An entry of a commit may wait for facts that were queued during the commit.
 #[tokio::test(start_paused = true)]
 async fn what_was_handed_over_during_a_commit_of_entries_is_committed_at_once() {
     let fixture = Fixture::new(options());

@@ -102,7 +102,7 @@ fn refusal(fixture: &Fixture) -> Option<String> {
     fixture.journal.refusal()
 }
 
-/// Until nothing is known against the journal. How long that took.
+/// Waits until the journal is not known to refuse writes. Returns how long that took.
 async fn until_writable(fixture: &Fixture) -> Duration {
     let began = clock::runtime_now();
     while refusal(fixture).is_some() {

@@ -9,9 +9,9 @@ pub(super) enum Plan {
     Supersede,
     /// In doubt, and durable.
     DoubtKept,
-    /// In doubt, and gone.
+    /// In doubt, and not durable.
     DoubtLost,
-    /// Waits to be released; then commits.
+    /// Waits to be released, then commits.
     Hold(oneshot::Receiver<()>),
 }
 
@@ -37,12 +37,12 @@ impl Fake {
         self.script.lock().unwrap().plans.push_back(plan);
     }
 
-    /// Commits that were asked for.
+    /// Returns how many commits were requested.
     pub(super) fn commits(&self) -> usize {
         self.script.lock().unwrap().commits
     }
 
-    /// Of these, those that were to show whether it takes any.
+    /// Returns how many of these were probes.
     pub(super) fn probes(&self) -> usize {
         self.script.lock().unwrap().probes
     }

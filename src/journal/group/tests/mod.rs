@@ -1,4 +1,4 @@
-//! The group commit before a store that does what a test tells it.
+//! The group commit in front of a store that does what a test tells it.
 
 mod appends;
 mod breach;
@@ -66,7 +66,7 @@ impl Fixture {
         tokio::spawn(async move { journal.append(draft).await })
     }
 
-    /// Holds the store in a commit; what comes meanwhile waits for the next one.
+    /// Holds the store in a commit. Everything queued meanwhile waits for the next one.
     async fn hold(&self) -> oneshot::Sender<()> {
         let (release, released) = oneshot::channel();
         self.store.plan(Plan::Hold(released));
@@ -75,7 +75,7 @@ impl Fixture {
         release
     }
 
-    /// Until this many appends wait.
+    /// Waits until this many appends wait.
     async fn waiting(&self, count: usize) {
         while self.journal.stats().appends_waiting() != count {
             tokio::task::yield_now().await;

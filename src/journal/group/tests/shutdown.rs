@@ -1,4 +1,4 @@
-//! Shutting down: what waits is committed, but not for ever.
+//! Shutting down: what waits is committed, but the edge does not wait for that forever.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! How a body is stored: the one place of this store that packs and unpacks.
+//! How a body is stored. Only this file of the store packs and unpacks bodies.
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use crate::journal::bodies::{self, Stored};
 use crate::journal::names::Named;
 use crate::journal::{Compression, ReadError};
 
-/// The stored form of a body, and its encoding's name.
+/// Returns the stored form of a body, and the name of its encoding.
 pub(in crate::journal::postgres) fn packed(body: &Bytes, compression: Compression) -> (Bytes, &'static str) {
     let packed = bodies::pack(body, compression);
     let bytes = match packed.bytes {
@@ -18,7 +18,7 @@ pub(in crate::journal::postgres) fn packed(body: &Bytes, compression: Compressio
     (bytes, packed.encoding.name())
 }
 
-/// The body that was stored in this form.
+/// Returns the body that was stored in this form.
 pub(super) fn unpacked(encoding: &str, stored: &[u8]) -> Result<Bytes, ReadError> {
     let encoding = Stored::named(encoding).map_err(ReadError::from_source)?;
     bodies::unpack(stored.to_vec(), encoding).map_err(ReadError::from_source)

@@ -1,6 +1,6 @@
-//! How our types are stored in columns, and read back.
+//! How the edge's types are stored in columns, and read back.
 //!
-//! Knows no statement: only values, and the rows that hold them.
+//! Contains no statements, only values and the rows that hold them.
 
 pub(super) mod body;
 pub(super) mod row;

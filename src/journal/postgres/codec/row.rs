@@ -1,7 +1,8 @@
-//! What the rows of the PostgreSQL tables hold, and how our types go in and come out.
+//! How the edge's types are converted to and from the rows of the PostgreSQL tables.
 //!
-//! Positions are stored as signed 64-bit numbers, moments as `timestamptz`, names as in [`crate::journal::names`], other
-//! text as in [`super::text`]. Reading is fallible: a damaged or newer row is an error with its column, never a panic.
+//! Positions are stored as signed 64-bit numbers, timestamps as `timestamptz`, names as in [`crate::journal::names`],
+//! other text as in [`super::text`]. Reading is fallible: a damaged or newer row gives an error that names the column,
+//! never a panic.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,29 +24,29 @@ use crate::journal::{
 };
 use crate::order::{Conditions, Profile, RequestClass, Verdict};
 
-/// The last moment that is stored as it is, in milliseconds: the end of the year 9999.
+/// The last timestamp that is stored unchanged, in milliseconds: the end of the year 9999.
 const LAST_MILLIS: i64 = 253_402_300_799_999;
 /// The first one: the beginning of the year 1.
 const FIRST_MILLIS: i64 = -62_135_596_800_000;
 
-/// A position as stored. A journal holds fewer than 2^63 transactions.
+/// Converts a position for storage. A journal holds fewer than 2^63 transactions.
 pub(in crate::journal::postgres) fn number(seq: Seq) -> i64 {
     count(seq.get())
 }
 
-/// A size or a count as stored.
+/// Converts a size or a count for storage.
 pub(in crate::journal::postgres) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-/// A moment as stored.
+/// Converts a timestamp for storage.
 pub(in crate::journal::postgres) fn time(at: Timestamp) -> SystemTime {
     let millis = at.millis().clamp(FIRST_MILLIS, LAST_MILLIS);
     let span = Duration::from_millis(millis.unsigned_abs());
     if millis < 0 { UNIX_EPOCH - span } else { UNIX_EPOCH + span }
 }
 
-/// A stored moment.
+/// Converts a stored timestamp.
 fn timestamp(time: SystemTime) -> Timestamp {
     let millis = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
     match time.duration_since(UNIX_EPOCH) {
@@ -54,33 +55,33 @@ fn timestamp(time: SystemTime) -> Timestamp {
     }
 }
 
-/// A stored moment of a row.
+/// Reads a timestamp.
 pub(in crate::journal::postgres) fn moment(row: &Row, column: &str) -> Result<Timestamp, ReadError> {
     get(row, column).map(timestamp)
 }
 
-/// A stored moment that may be absent.
+/// Reads a timestamp that may be absent.
 pub(in crate::journal::postgres) fn moment_if_any(row: &Row, column: &str) -> Result<Option<Timestamp>, ReadError> {
     Ok(get::<Option<SystemTime>>(row, column)?.map(timestamp))
 }
 
-/// A stored value.
+/// Reads a value.
 pub(in crate::journal::postgres) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, ReadError> {
     row.try_get(column).map_err(|error| ReadError::caused_by(format!("column {column}: {}", explain(&error)), error))
 }
 
-/// A stored position.
+/// Reads a position.
 pub(in crate::journal::postgres) fn seq(row: &Row, column: &str) -> Result<Seq, ReadError> {
     unsigned(row, column).map(Seq::new)
 }
 
-/// A stored size or count.
+/// Reads a size or count.
 pub(in crate::journal::postgres) fn unsigned(row: &Row, column: &str) -> Result<u64, ReadError> {
     let value: i64 = get(row, column)?;
     u64::try_from(value).map_err(|error| damaged(column, error))
 }
 
-/// A stored name, converted.
+/// Reads a name and converts it.
 pub(in crate::journal::postgres) fn parsed<T, E>(
     row: &Row,
     column: &str,
@@ -92,23 +93,23 @@ where
     parse(get(row, column)?).map_err(|error| damaged(column, error))
 }
 
-/// A stored name that may be absent, converted.
+/// Reads a name that may be absent, and converts it.
 pub(in crate::journal::postgres) fn named<T: Named>(row: &Row, column: &str) -> Result<Option<T>, ReadError> {
     let text: Option<&str> = get(row, column)?;
     text.map(|text| T::named(text)).transpose().map_err(|error| damaged(column, error))
 }
 
-/// A stored text.
+/// Reads a text.
 pub(in crate::journal::postgres) fn text(row: &Row, column: &str) -> Result<String, ReadError> {
     get(row, column).map(text::read)
 }
 
-/// A stored text that may be absent.
+/// Reads a text that may be absent.
 fn optional(row: &Row, column: &str) -> Result<Option<String>, ReadError> {
     Ok(get::<Option<String>>(row, column)?.map(text::read))
 }
 
-/// A stored instance name.
+/// Reads an instance name.
 pub(in crate::journal::postgres) fn instance(row: &Row, column: &str) -> Result<InstanceName, ReadError> {
     get(row, column).map(InstanceName::new)
 }
@@ -125,7 +126,7 @@ fn transaction_id(row: &Row) -> Result<TransactionId, ReadError> {
     get::<Uuid>(row, "transaction_id").map(TransactionId::new)
 }
 
-/// A stored number that fits a smaller type.
+/// Converts a stored number to a smaller type.
 fn small<T: TryFrom<i64>>(column: &str, value: impl Into<i64>) -> Result<T, ReadError> {
     T::try_from(value.into()).map_err(|_| ReadError::new(format!("column {column}: out of range")))
 }
@@ -144,12 +145,12 @@ fn profile(row: &Row) -> Result<Profile, ReadError> {
     Ok(stored.read())
 }
 
-/// How the write says which records it is about.
+/// Reads how the write says which records it is about.
 pub(in crate::journal::postgres) fn conditions(row: &Row) -> Result<Conditions, ReadError> {
     Ok(named(row, "conditions")?.unwrap_or_default())
 }
 
-/// What is refused with the write.
+/// Reads the class of requests that are refused if the write is quarantined.
 pub(in crate::journal::postgres) fn class(row: &Row) -> Result<RequestClass, ReadError> {
     Ok(RequestClass { kind: parsed(row, "kind", Named::named)?, conditions: conditions(row)? })
 }
@@ -164,7 +165,7 @@ fn answer(row: &Row) -> Result<Option<StoredAnswer>, ReadError> {
     Ok(Some(StoredAnswer { status, body: Bytes::copy_from_slice(body.unwrap_or_default()) }))
 }
 
-/// A verdict that may be absent.
+/// Reads a verdict that may be absent.
 pub(in crate::journal::postgres) fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
     named(row, "verdict")
 }
@@ -174,7 +175,7 @@ pub(in crate::journal::postgres) const ENTRY: &str =
     "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.vouching,
     t.conditions, t.verdict, t.status, t.client_key, t.suspect_on";
 
-/// A row of [`ENTRY`].
+/// Reads a row of [`ENTRY`].
 pub(in crate::journal::postgres) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
     let transaction_id = transaction_id(row)?;
     let client_key = optional(row, "client_key")?;
@@ -192,13 +193,13 @@ pub(in crate::journal::postgres) fn entry(row: &Row) -> Result<EntryRow, ReadErr
     })
 }
 
-/// The columns that [`request`] reads. What is stored of a body is unpacked there.
+/// The columns that [`request`] reads. It also unpacks the stored body.
 pub(in crate::journal::postgres) const REQUEST: &str =
     "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.vouching, t.conditions, t.method, t.path,
     t.content_type, t.answer_status, t.answer_body, t.trace_context, b.resolved IS NOT NULL AS resolved,
     coalesce(b.resolved, b.body) AS body, CASE WHEN b.resolved IS NULL THEN b.encoding ELSE 'plain' END AS encoding";
 
-/// A row of [`REQUEST`].
+/// Reads a row of [`REQUEST`].
 pub(in crate::journal::postgres) fn request(row: &Row) -> Result<Request, ReadError> {
     Ok(Request {
         seq: seq(row, "seq")?,
@@ -210,17 +211,17 @@ pub(in crate::journal::postgres) fn request(row: &Row) -> Result<Request, ReadEr
         body: super::body::unpacked(get(row, "encoding")?, get(row, "body")?)?,
         resolved: if get(row, "resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
-        // What cannot be read costs a link in a trace, never a write.
+        // An unreadable trace context costs a link in a trace, never a write.
         trace_context: get::<Option<&str>>(row, "trace_context")?.and_then(TraceContext::parse),
     })
 }
 
 /// The columns that [`transaction`] reads.
 pub(in crate::journal::postgres) const TRANSACTION: &str = transaction_columns!("answer_body");
-/// The same for lists, where answers are shown without their bodies.
+/// The same for lists, which show answers without their bodies.
 pub(in crate::journal::postgres) const LISTED: &str = transaction_columns!("NULL::bytea AS answer_body");
 
-/// A row of [`TRANSACTION`].
+/// Reads a row of [`TRANSACTION`].
 pub(in crate::journal::postgres) fn transaction(row: &Row) -> Result<TransactionRow, ReadError> {
     let executed_on: Option<&str> = get(row, "executed_on")?;
     let lane = match get::<&str>(row, "lane")? {

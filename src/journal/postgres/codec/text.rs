@@ -1,12 +1,12 @@
-//! Text as PostgreSQL stores it: everything but U+0000, which Chroma takes in names and PostgreSQL does not.
+//! Text as PostgreSQL stores it: everything but U+0000, which Chroma accepts in names and PostgreSQL does not.
 //!
-//! Lossless: U+0000 is stored as "␀0", and the sign that introduces it as "␀␀". All other text is stored as it is.
+//! Lossless: U+0000 is stored as "␀0", and the escape character itself as "␀␀". All other text is stored unchanged.
 
 use std::borrow::Cow;
 
 const ESCAPE: char = '\u{2400}';
 
-/// The text as it is stored.
+/// Returns the text as it is stored.
 pub(in crate::journal::postgres) fn stored(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
         return Cow::Borrowed(text);
@@ -22,7 +22,7 @@ pub(in crate::journal::postgres) fn stored(text: &str) -> Cow<'_, str> {
     Cow::Owned(stored)
 }
 
-/// The text that was stored. Whatever [`stored`] never writes is taken as it is.
+/// Returns the original of a stored text. Anything that [`stored`] never produces is returned unchanged.
 pub(in crate::journal::postgres) fn read(stored: String) -> String {
     if !stored.contains(ESCAPE) {
         return stored;

@@ -1,7 +1,7 @@
 //! Appends: each draft of a batch becomes a transaction with the next position, all in one statement per table.
 //!
-//! The positions are those that the guard has just given out in the same transaction, so that nothing need be known of
-//! the last one to send an append.
+//! The guard gives out the positions in the same transaction, so an append can be sent without knowing the last
+//! position.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -34,7 +34,7 @@ const BODIES: &str = "
     SELECT (SELECT last_seq FROM chroma_edge.journal) - $1 + d.place, d.body, d.encoding
     FROM unnest($2::bytea[], $3::text[]) WITH ORDINALITY AS d (body, encoding, place)";
 
-/// The statements that insert the drafts.
+/// Adds the statements that insert the drafts.
 pub(in crate::journal::postgres) fn append<'a>(
     drafts: &'a [Draft],
     compression: Compression,
@@ -85,7 +85,7 @@ fn transactions(drafts: &[Draft], given: i64) -> Query<'_> {
     )
 }
 
-/// What stands for a client's key in the index.
+/// Returns the digest that represents a client's key in the index.
 pub(in crate::journal::postgres) fn digest(key: &ClientKey) -> Vec<u8> {
     digest_of(&key.tenant, &key.key)
 }
@@ -99,21 +99,21 @@ pub(in crate::journal::postgres) fn digest_of(tenant: &str, key: &str) -> Vec<u8
     digest.finalize().to_vec()
 }
 
-/// The transactions that hold one of the clients' keys.
+/// Returns the digests of the drafts' client keys.
 pub(super) fn holders(drafts: &[Draft]) -> Vec<Vec<u8>> {
     drafts.iter().filter_map(|draft| draft.client_key.as_ref()).map(digest).collect()
 }
 
-/// The earliest transaction that holds one of these keys, by their digests.
+/// The earliest transaction that holds one of these keys, given by their digests.
 pub(super) const HOLDER: &str =
     "SELECT transaction_id FROM chroma_edge.transactions WHERE client_digest = ANY ($1::bytea[]) ORDER BY seq LIMIT 1";
 
-/// A first row's transaction.
+/// Returns the transaction id in a row of [`HOLDER`].
 pub(in crate::journal::postgres) fn holder(row: &tokio_postgres::Row) -> Option<Uuid> {
     row.try_get(0).ok()
 }
 
-/// Bytes as `bytea`, copied once: into the message.
+/// Bytes as `bytea`, copied only once, into the message.
 #[derive(Debug)]
 pub(super) struct Plain(pub(in crate::journal::postgres) bytes::Bytes);
 

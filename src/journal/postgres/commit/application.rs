@@ -1,7 +1,7 @@
-//! An application's own operations: rows among the transactions, in no lane, without a verdict, for ever.
+//! An application's own operations: rows among the transactions, in no lane, and never with a verdict.
 //!
-//! They are appended by a fact, not by an append: nothing executes them, so their position is not reported. Those
-//! of a commit take its first positions, before its appends.
+//! A fact appends them, not an append: nothing executes them, so their position is not reported. The operations of a
+//! commit take its first positions, before its appends.
 
 use std::sync::LazyLock;
 
@@ -15,7 +15,7 @@ use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::with_statuses;
 use crate::journal::{ApplicationDraft, ApplicationReport, Fact, TimingGap};
 
-/// Nothing, if the transaction is there already, or its key is another's.
+/// Inserts nothing if the transaction exists already, or if another one has its key.
 static BEGIN: LazyLock<String> = LazyLock::new(|| {
     with_statuses("
     WITH given AS (
@@ -36,7 +36,7 @@ static BEGIN: LazyLock<String> = LazyLock::new(|| {
     INSERT INTO chroma_edge.bodies (seq, body) SELECT g.seq, g.body FROM given AS g JOIN inserted USING (seq)")
 });
 
-/// By the rule of `Status::after`: a final one stays.
+/// Follows the rule of `Status::after`: a final status stays.
 static REPORT: LazyLock<String> = LazyLock::new(|| {
     with_statuses(
         "
@@ -53,12 +53,12 @@ static REPORT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// How many positions the facts take.
+/// Returns how many positions the facts take.
 pub(in crate::journal::postgres) fn positions(facts: &[Fact]) -> i64 {
     count(facts.iter().filter(|fact| matches!(fact, Fact::ApplicationBegan(_))).count() as u64)
 }
 
-/// The statements that record these beginnings and then these reports. `given` positions are given out by the commit.
+/// Adds the statements that record these beginnings, then these reports. The commit gives out `given` positions.
 pub(in crate::journal::postgres) fn record<'a>(
     begun: &[&'a ApplicationDraft],
     reports: &[(Seq, &'a ApplicationReport, Timestamp)],
@@ -110,7 +110,8 @@ fn begin<'a>(begun: &[&'a ApplicationDraft], given: i64) -> Query<'a> {
     )
 }
 
-/// Removes up to so many that ended before then, of clients whose operations take more than so much, with their bodies. They hold nothing back, and nothing holds them.
+/// Removes at most `$2` operations that ended before `$1`, of clients whose operations take more than `$3` bytes, with
+/// their bodies. They hold back nothing, and nothing holds them back.
 pub(in crate::journal::postgres) const TRIM: &str = "
     WITH old AS (
         SELECT seq FROM chroma_edge.transactions

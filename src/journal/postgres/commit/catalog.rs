@@ -1,6 +1,6 @@
-//! The catalog's tables: what each change does to them.
+//! The catalog's tables, and how each change modifies them.
 //!
-//! Applying a change again changes nothing more. The lanes of deleted collections keep their progress rows until
+//! Applying a change twice has no further effect. The lanes of deleted collections keep their progress rows until
 //! retention finds that nothing needs them.
 
 use uuid::Uuid;
@@ -23,11 +23,11 @@ const COLLECTION: &str = "
     VALUES ($1, $2, $3, $4, $5, $6, $7, $7) ON CONFLICT (collection) DO NOTHING";
 const RENAMED: &str =
     "UPDATE chroma_edge.collections SET name = $2, updated_at = $3 WHERE collection = $1 AND name <> $2";
-/// At or after its deletion: the last position before those that this commit gives out.
+/// The position at or after the deletion: the last one before those that this commit gives out.
 const DELETED: &str = "
     UPDATE chroma_edge.collections SET deleted = (SELECT last_seq FROM chroma_edge.journal) - $2, updated_at = $3
     WHERE collection = $1 AND deleted IS NULL";
-/// Recorded late, about a collection that is gone: nothing to map.
+/// A mapping recorded late, about a collection that is gone, is dropped.
 const MAPPED: &str = "
     INSERT INTO chroma_edge.collection_instances AS m (collection, instance, instance_collection_id)
     SELECT collection, $2, $3 FROM chroma_edge.collections WHERE collection = $1
@@ -36,7 +36,7 @@ const MAPPED: &str = "
 const DIMENSIONED: &str =
     "UPDATE chroma_edge.collections SET dimensioned = true WHERE collection = $1 AND NOT dimensioned";
 
-/// The statements that apply the change. `given` positions are given out by the same commit, after it.
+/// Adds the statements that apply the change. The same commit gives out `given` positions after it.
 pub(in crate::journal::postgres) fn apply<'a>(
     change: &'a CatalogChange,
     given: i64,
@@ -74,7 +74,7 @@ pub(in crate::journal::postgres) fn apply<'a>(
     }
 }
 
-/// The stored spelling of a collection is that of its lane, so that the two can be joined.
+/// A collection is stored under the same name as its lane, so that the two can be joined.
 fn key(collection: CollectionId) -> String {
     lane_name(LaneId::Records(collection))
 }
@@ -87,7 +87,7 @@ fn reset(queries: &mut Vec<Query<'_>>) {
     queries.push(query!("DELETE FROM chroma_edge.collections"));
     queries.push(query!("DELETE FROM chroma_edge.databases"));
     queries.push(query!("DELETE FROM chroma_edge.tenants"));
-    // A Chroma server makes these two again by itself, the database under the id of all zeros.
+    // A Chroma server recreates these two by itself, the database under the nil id.
     queries.push(query!(TENANT, DEFAULT_TENANT));
     queries.push(query!(DATABASE, DEFAULT_TENANT, DEFAULT_DATABASE, Uuid::nil()));
 }

@@ -1,7 +1,7 @@
-//! Facts: the statements that write what a commit's facts leave behind.
+//! Facts: the statements that write the effects of a commit's facts.
 //!
-//! Every fact may arrive twice (a commit in doubt is repeated), and about a transaction that retention has removed:
-//! neither is an error, and neither changes more than the first arrival did.
+//! Every fact may arrive twice (a commit in doubt is repeated), or concern a transaction that retention has removed.
+//! Neither is an error, and neither changes more than the first arrival did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -20,7 +20,8 @@ use crate::journal::postgres::codec::text::stored;
 use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::postgres::query::events;
 
-/// Notes what every configured instance is about to have for the first time, before the progress itself is updated.
+/// Marks the transactions that every configured instance will have once this progress is recorded. Runs before the
+/// progress itself is updated.
 const SYNCED: &str = "
     WITH marks AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS m (lane, instance, through)),
     places AS (
@@ -36,7 +37,7 @@ const SYNCED: &str = "
     UPDATE chroma_edge.transactions AS t SET synced_at = $4 FROM places AS p
     WHERE p.becomes > p.was AND t.lane = p.lane AND t.seq > p.was AND t.seq <= p.becomes AND t.synced_at IS NULL";
 
-/// Progress only moves forwards, in any order of arrival.
+/// Progress only moves forward, in whatever order it arrives.
 const PROGRESS: &str = "
     INSERT INTO chroma_edge.progress AS p (lane, instance, through)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
@@ -52,8 +53,8 @@ const MARKED: &str = "
     INSERT INTO chroma_edge.markers AS m (instance, generation) SELECT * FROM unnest($1::text[], $2::bigint[])
     ON CONFLICT (instance) DO UPDATE SET generation = greatest(m.generation, excluded.generation)";
 
-/// A settled entry's verdict and answer never change (rule R3), and neither does a final status: whatever the commit's
-/// facts were, a transaction's row is written once.
+/// A settled entry's verdict and answer never change (rule R3), and neither does a final status. Whatever the commit's
+/// facts are, each transaction's row is written once.
 static TRANSACTIONS: LazyLock<String> = LazyLock::new(|| {
     with_statuses(
         "
@@ -89,7 +90,7 @@ const RESOLVED: &str = "
     UPDATE chroma_edge.bodies AS b SET resolved = r.body FROM unnest($1::bigint[], $2::bytea[]) AS r (seq, body)
     WHERE b.seq = r.seq AND b.resolved IS NULL";
 
-/// With the verdict, which is the first: before it is written.
+/// Runs before the verdict is written, so that only a transaction's first verdict quarantines it.
 const QUARANTINED: &str = "
     INSERT INTO chroma_edge.quarantines (seq, lane)
     SELECT t.seq, t.lane FROM chroma_edge.transactions AS t WHERE t.seq = ANY ($1::bigint[]) AND t.verdict IS NULL
@@ -99,7 +100,7 @@ const LIFTED: &str = "DELETE FROM chroma_edge.quarantines WHERE seq = ANY ($1::b
 
 const HANDLED: &str = "DELETE FROM chroma_edge.suspects WHERE id = ANY ($1::bigint[])";
 
-/// Finishes what has a verdict and was cut off before its client's side was recorded.
+/// Finishes transactions that have a verdict but were cut off before their client's side was recorded.
 static FINISH: LazyLock<String> = LazyLock::new(|| {
     with_reasons(&with_statuses(
         "
@@ -111,12 +112,12 @@ static FINISH: LazyLock<String> = LazyLock::new(|| {
     ))
 });
 
-/// The statement that finishes the statuses of what was cut off.
+/// Returns the statement that finishes the statuses of transactions that were cut off.
 pub(in crate::journal::postgres) fn finish_statuses<'a>(at: Timestamp) -> Query<'a> {
     query!(&FINISH, time(at))
 }
 
-/// The statements that record the facts. `given` positions are given out by the same commit, after them.
+/// Adds the statements that record the facts. The same commit gives out `given` positions after them.
 pub(in crate::journal::postgres) fn record<'a>(
     facts: &'a [Fact],
     given: i64,

@@ -1,8 +1,8 @@
-//! Who this process is to the journal, and what it knows that the journal must still know.
+//! This process's identity in the journal, and the journal state that it has seen and that must not be lost.
 //!
 //! The epoch in the journal's row is the fence: every commit names the epoch it was made under, and the server refuses
-//! all others. This process raises it when it takes the journal over, and again whenever it no longer knows whether
-//! something it sent may still arrive. A journal that counts fewer commits than were acknowledged has come back behind.
+//! all others. This process raises the epoch when it takes the journal over, and again whenever something it sent may
+//! still arrive. A journal that counts fewer commits than were acknowledged has come back behind.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -14,13 +14,13 @@ use crate::journal::postgres::codec::row::get;
 use crate::journal::postgres::connection::connect::Session;
 use crate::journal::postgres::connection::pipeline::{Outcome, query, transact};
 
-/// Why nothing is committed while the database lets its clients only read.
+/// Why nothing is committed while the database is set to read-only.
 pub(in crate::journal::postgres) const READ_ONLY: &str = "the database is set to read-only";
 
 /// How far a journal is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::journal::postgres) struct Known {
-    /// `None`: nothing is known yet.
+    /// `None` if nothing is known yet.
     pub(in crate::journal::postgres) journal_id: Option<Uuid>,
     pub(in crate::journal::postgres) commits: i64,
     pub(in crate::journal::postgres) last_seq: i64,
@@ -37,7 +37,7 @@ impl Known {
     }
 }
 
-/// The journal's row, and the lease beside it.
+/// The journal's row, with its lease.
 #[derive(Clone, Debug)]
 pub(in crate::journal::postgres) struct Found {
     pub(in crate::journal::postgres) known: Known,
@@ -45,15 +45,16 @@ pub(in crate::journal::postgres) struct Found {
     pub(in crate::journal::postgres) halted: Option<String>,
     pub(in crate::journal::postgres) holder: Option<Uuid>,
     pub(in crate::journal::postgres) holder_name: Option<String>,
-    /// Whether the holder's lease runs still, on the database's clock.
+    /// Whether the holder's lease still runs, by the database's clock.
     pub(in crate::journal::postgres) runs: bool,
-    /// Whether this connection's transactions only read, unless they say otherwise.
+    /// Whether this connection's transactions are read-only by default.
     pub(in crate::journal::postgres) reads_only: bool,
-    /// Whether commits wait for a replica. What is read may then be a commit that no replica has, and nobody was answered.
+    /// Whether commits wait for a replica. If so, a read may return a commit that no replica has and that was never
+    /// acknowledged.
     pub(in crate::journal::postgres) waits_for_replicas: bool,
 }
 
-/// What [`Found::read`] reads.
+/// The columns that [`Found::read`] reads.
 pub(in crate::journal::postgres) const FOUND: &str = "
     SELECT j.journal_id, j.last_seq, j.commits, j.epoch_holder, j.halted, l.holder, l.holder_name,
         coalesce(l.expires_at > clock_timestamp(), false) AS runs,
@@ -75,13 +76,13 @@ impl Found {
         })
     }
 
-    /// The holder, for messages.
+    /// Returns the holder's name, for messages.
     pub(in crate::journal::postgres) fn by(&self) -> String {
         self.holder_name.clone().unwrap_or_else(|| "an edge without a name".to_owned())
     }
 }
 
-/// This process, to the journal.
+/// This process as the journal sees it.
 pub(in crate::journal::postgres) struct Fence {
     me: Uuid,
     name: String,
@@ -90,17 +91,17 @@ pub(in crate::journal::postgres) struct Fence {
 
 #[derive(Default)]
 struct State {
-    /// The epoch that commits are made under, while this process holds the journal.
+    /// The epoch of this process's commits, while it holds the journal.
     epoch: Option<i64>,
-    /// The last one that they were made under.
+    /// The last epoch that this process's commits were made under.
     last_epoch: Option<i64>,
-    /// The most that was seen acknowledged.
+    /// The furthest state that was seen acknowledged.
     known: Known,
     access: Access,
 }
 
-/// Whether the database's operator lets its clients write, as the connection of the lease has it. (Commits say
-/// themselves that they write, and would not notice.)
+/// Whether the database's operator lets its clients write, as seen on the lease's connection. (Commits explicitly ask
+/// for write access, so they would not notice.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::journal::postgres) enum Access {
     #[default]
@@ -113,12 +114,12 @@ impl Fence {
         Fence { me: Uuid::new_v4(), name, state: Mutex::default() }
     }
 
-    /// The number that stands for this process.
+    /// Returns the id of this process.
     pub(in crate::journal::postgres) fn me(&self) -> Uuid {
         self.me
     }
 
-    /// Its name, for people.
+    /// Returns the name of this process, for operators.
     pub(in crate::journal::postgres) fn name(&self) -> &str {
         &self.name
     }
@@ -127,7 +128,7 @@ impl Fence {
         self.state().epoch
     }
 
-    /// The last epoch that this process had, though it may have lost it.
+    /// Returns the last epoch that this process had, which it may have lost.
     pub(in crate::journal::postgres) fn last_epoch(&self) -> Option<i64> {
         self.state().last_epoch
     }
@@ -138,7 +139,7 @@ impl Fence {
         state.last_epoch = epoch.or(state.last_epoch);
     }
 
-    /// The most that was seen acknowledged by now. To be asked before the journal is.
+    /// Returns the furthest state seen acknowledged so far. Call it before reading the journal.
     pub(in crate::journal::postgres) fn known(&self) -> Known {
         self.state().known
     }
@@ -151,7 +152,7 @@ impl Fence {
         self.state().access = access;
     }
 
-    /// The journal said that it is this far.
+    /// Records that the journal acknowledged this state.
     pub(in crate::journal::postgres) fn learn(&self, seen: Known) {
         let known = &mut self.state().known;
         known.journal_id = known.journal_id.or(seen.journal_id);
@@ -159,8 +160,8 @@ impl Fence {
         known.last_seq = known.last_seq.max(seen.last_seq);
     }
 
-    /// The journal was read, and is this far. That is no acknowledgement of commits that wait for a replica: of those that
-    /// the server gave up waiting for, a failover may know nothing, and nobody has lost anything.
+    /// Records the state that was read from the journal. While commits wait for a replica, a read acknowledges nothing:
+    /// a failover may lose commits for which the server gave up waiting, and that loses nothing acknowledged.
     pub(in crate::journal::postgres) fn learn_by_reading(&self, found: &Found) {
         if !found.waits_for_replicas {
             self.learn(found.known);
@@ -172,7 +173,7 @@ impl Fence {
     }
 }
 
-/// What is wrong with a journal that is this far, where it is known to have been further.
+/// Returns what is wrong with a journal in the state `found`, if it is behind `known`.
 pub(in crate::journal::postgres) fn behind(known: Known, found: Known) -> Option<String> {
     if known.journal_id.is_some() && known.journal_id != found.journal_id {
         return Some(
@@ -194,17 +195,17 @@ pub(in crate::journal::postgres) fn behind(known: Known, found: Known) -> Option
 }
 
 /// Halts a journal that came back behind, so that a restart does not hide it: no edge may commit to it or take it over
-/// until somebody has looked. Positions that were given out once are not given out again after that.
+/// until an operator has dealt with it. Positions that were given out once are not given out again.
 const HALT: &str = "
     UPDATE chroma_edge.journal SET halted = coalesce(halted, $1), commits = greatest(commits, $2),
         last_seq = greatest(last_seq, $3), epoch = epoch + 1, epoch_holder = NULL";
 
-/// Halts a journal that came back behind. Should it fail, the next connection sees what this one saw.
+/// Halts a journal that came back behind. If this fails, the next connection detects it again.
 pub(in crate::journal::postgres) async fn halt(session: &Session, known: Known, text: &str) {
     tracing::error!(reason = text, "the journal is halted");
     let queries = [query!(HALT, text, known.commits, known.last_seq)];
     if let Outcome::Failed(said, _) = transact(session, &queries).await {
-        tracing::error!(reason = %said, "halt the journal");
+        tracing::error!(reason = %said, "cannot halt the journal");
     }
 }
 

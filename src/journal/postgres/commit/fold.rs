@@ -1,9 +1,9 @@
-//! Facts of one commit, folded into what they leave behind, so that each table is written once.
+//! Folds the facts of one commit into their combined effect, so that each table is written once.
 //!
-//! Pure. Folding must give what recording the facts one by one, in order, would give: that is what the embedded store
-//! does, and the contract compares the two. Progress only grows; a verdict and a resolution are the first that came; a
-//! state in a lane is the last; a status follows the rule of [`Status::after`]. Only changes of the catalog depend on each
-//! other and stay as they are.
+//! Pure. Folding must have the same effect as recording the facts one by one, in order. The embedded store does the
+//! latter, and the contract compares the two. Progress only grows; the first verdict and the first resolution count;
+//! the last state in a lane counts; a status follows the rule of [`Status::after`]. Only catalog changes depend on each
+//! other, so they stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::journal::{
 };
 use crate::order::{CatalogChange, Generation, LaneState, Verdict};
 
-/// What a commit's facts leave behind.
+/// The combined effect of a commit's facts.
 #[derive(Debug, Default)]
 pub(in crate::journal::postgres) struct Folded<'a> {
     pub(in crate::journal::postgres) progress: BTreeMap<(LaneId, &'a InstanceName), Seq>,
@@ -30,22 +30,22 @@ pub(in crate::journal::postgres) struct Folded<'a> {
     pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
     pub(in crate::journal::postgres) delivered: Option<EventId>,
     pub(super) marked: BTreeMap<&'a InstanceName, Generation>,
-    /// Lifted before the commit's own quarantines, and after them.
+    /// Quarantines lifted before the commit's own quarantines, and after them.
     pub(super) lifted: [BTreeSet<Seq>; 2],
 }
 
-/// What the facts about one transaction change, for each status that it may have in the journal.
+/// The changes that the facts make to one transaction, for each status that it may have in the journal.
 #[derive(Debug, Default)]
 pub(in crate::journal::postgres) struct Change<'a> {
-    /// Of use only while the transaction has none.
+    /// Applies only while the transaction has none.
     pub(in crate::journal::postgres) verdict: Option<Settled<'a>>,
     pub(in crate::journal::postgres) timing_gap: bool,
     pub(in crate::journal::postgres) retries: i32,
-    /// The instance that it is bound to from now on, if that changes.
+    /// The instance that the transaction is bound to from now on, if that changes.
     pub(super) suspect_on: Option<Option<&'a InstanceName>>,
-    /// Of use while the transaction is not finished.
+    /// Applies while the transaction is not finished.
     pub(in crate::journal::postgres) open: Report<'a>,
-    /// Of use when it is finished: the reason of the last retry alone.
+    /// Applies when the transaction is finished: only the reason of the last retry.
     pub(super) late_reason: Option<&'a str>,
 }
 
@@ -63,7 +63,7 @@ pub(in crate::journal::postgres) struct Settled<'a> {
     pub(in crate::journal::postgres) answer: Option<&'a StoredAnswer>,
 }
 
-/// How an unfinished transaction reads afterwards; `None` leaves what is there.
+/// The changed columns of an unfinished transaction; `None` leaves a column as it is.
 #[derive(Debug, Default)]
 pub(in crate::journal::postgres) struct Report<'a> {
     pub(in crate::journal::postgres) status: Option<Status>,
@@ -74,13 +74,13 @@ pub(in crate::journal::postgres) struct Report<'a> {
     pub(super) next_retry: NextRetry,
 }
 
-/// What becomes of the announcement of a retry.
+/// What happens to the announced time of the next retry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum NextRetry {
-    /// As it was.
+    /// Unchanged.
     #[default]
     Kept,
-    /// Announced for then, or not at all.
+    /// Announced for this time, or not announced.
     Set(Option<Timestamp>),
 }
 
@@ -147,7 +147,7 @@ impl<'a> Folded<'a> {
                 let change = self.of(*seq);
                 change.retries += 1;
                 change.timing_gap = true;
-                // One that is reported after the end announces nothing.
+                // A retry reported after the end announces nothing.
                 let ended = !Status::is_open_to_reports(change.open.status);
                 change.open.next_retry = NextRetry::Set(next_retry_at.filter(|_| !ended));
                 change.open.failure_reason = Some(reason);

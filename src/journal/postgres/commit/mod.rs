@@ -1,6 +1,6 @@
 //! What a commit writes: the statements for appends and facts, and the one connection that runs them under the fence.
 //!
-//! Reads nothing that a commit does not need: reads are in `query/`.
+//! Reads only what a commit needs; all other reads are in `query/`.
 
 pub(super) mod append;
 pub(super) mod application;

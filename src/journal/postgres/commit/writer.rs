@@ -1,8 +1,8 @@
-//! The one connection that commits, and what is known when it fails.
+//! The one connection that commits, and what is known when a commit fails.
 //!
-//! One commit at a time. After one that is in doubt nothing is committed, and no lookup answered, before a new
-//! connection has raised the epoch: that takes the row lock which every commit holds until its end, so it waits for the
-//! doubtful one to end, and what the server reads of it later is refused.
+//! One commit runs at a time. After a commit in doubt, nothing is committed and no lookup is answered until a new
+//! connection has raised the epoch. Raising it takes the row lock that every commit holds until its end. It therefore
+//! waits for the commit in doubt to end, and the server refuses whatever it receives of that commit later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +24,14 @@ use crate::journal::{Batch, CommitError, Compression, ReadError};
 
 const GUARD: &str = "SELECT g.*, j.journal_id FROM chroma_edge.guard($1, $2, $3) AS g, chroma_edge.journal AS j";
 
-/// Only of this process's own epoch: the edge that took over stays untouched.
+/// Raises only this process's own epoch; that of an edge that took over stays untouched.
 const RAISE: &str = "
     UPDATE chroma_edge.journal SET epoch = epoch + 1, commits = commits + 1
     WHERE epoch_holder = $1 AND halted IS NULL RETURNING epoch, journal_id, last_seq, commits";
 
 const TOO_LATE: &str = "the database did not answer in time";
 
-/// SQLSTATEs of the guard.
+/// SQLSTATEs that the guard raises.
 const SUPERSEDED: &str = "JE001";
 const HALTED: &str = "JE002";
 
@@ -42,13 +42,13 @@ pub(in crate::journal::postgres) struct Writer {
     doubt: Arc<AtomicBool>,
     deadline: Duration,
     compression: Compression,
-    /// Kept between commits, so that a new one is noticed.
+    /// Kept between commits; a new connection is checked before its first use.
     session: Option<Exclusive>,
 }
 
 /// How a commit failed.
 enum Failure {
-    /// The server refused it, for this reason.
+    /// The server refused it with this error.
     Said(Box<DbError>),
     Known(CommitError),
 }
@@ -99,7 +99,7 @@ impl Writer {
         }
     }
 
-    /// Ends a doubt; without one there is nothing to do.
+    /// Resolves a commit in doubt, if there is one.
     pub(in crate::journal::postgres) async fn settle(&mut self) -> Result<(), CommitError> {
         if !self.doubt.load(Ordering::Acquire) {
             return Ok(());
@@ -136,7 +136,7 @@ impl Writer {
         Ok((last, rows.collect()))
     }
 
-    /// Runs a transaction on the connection at hand.
+    /// Runs a transaction on the current connection.
     async fn transact(&mut self, patience: Duration, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>, Failure> {
         let Some(session) = self.session.take() else {
             return Err(CommitError::Refused("there is no connection to the database".to_owned()).into());
@@ -164,7 +164,8 @@ impl Writer {
         }
     }
 
-    /// A connection, and no doubt. A new connection is asked first whether the journal still has what it acknowledged.
+    /// Ensures that there is a connection and no commit in doubt. On a new connection, first checks that the journal
+    /// still has everything it acknowledged.
     async fn ready(&mut self) -> Result<(), CommitError> {
         self.session.take_if(|session| session.is_closed());
         if self.session.is_none() {
@@ -185,7 +186,7 @@ impl Writer {
         }
     }
 
-    /// Raises the epoch, so that nothing that was sent before can become durable after this.
+    /// Raises the epoch, so that nothing sent earlier can become durable from now on.
     async fn raise(&mut self) -> Result<(), CommitError> {
         let queries = [query!(RAISE, self.fence.me())];
         let rows = match self.transact(self.deadline, &queries).await {
@@ -201,7 +202,7 @@ impl Writer {
             self.doubt.store(false, Ordering::Release);
             return Ok(());
         }
-        // The epoch is not this process's: its owner raised it, and fenced this one's doubt with it.
+        // This process no longer owns the epoch. Whoever took it raised it, which also fenced off the commit in doubt.
         let Some(session) = &self.session else {
             return Err(CommitError::Refused("the connection is gone".to_owned()));
         };
@@ -213,7 +214,8 @@ impl Writer {
         Err(CommitError::Superseded(found.by()))
     }
 
-    /// The fence is another's: because it was taken over, or because the journal came back from before this edge's time.
+    /// Returns the error for a commit that the fence refused: another edge has taken over, or the journal has come back
+    /// in a state from before this edge's time.
     async fn superseded(&mut self, said: &DbError) -> CommitError {
         let Some(session) = &self.session else { return CommitError::Superseded(text(said)) };
         let known = self.fence.known();
@@ -229,7 +231,7 @@ impl Writer {
         }
     }
 
-    /// Why the server refused the batch: a client's key that is taken is no failure.
+    /// Returns why the server refused the batch. A client key that is already taken gets an error of its own.
     async fn refused(&mut self, batch: &Batch, said: &DbError) -> CommitError {
         let keys = append::holders(&batch.appends);
         if said.constraint() == Some("transactions_by_client_key")
@@ -248,7 +250,7 @@ impl Writer {
 
 #[cfg(test)]
 impl Writer {
-    /// Runs a statement on the connection that commits, outside of any transaction of its own.
+    /// Runs a statement on the connection that commits, outside any transaction.
     pub(in crate::journal::postgres) async fn alone(&mut self, sql: &str) -> Result<(), String> {
         self.ready().await.map_err(|error| error.to_string())?;
         let session = self.session.as_ref().ok_or("no connection")?;

@@ -1,7 +1,7 @@
-//! A connection: which host, which settings, and whether the server will do.
+//! A connection: which host, which settings, and whether the server is suitable.
 //!
-//! Three kinds, each with a pool of its own, so that a commit that hangs delays neither a renewal of the lease nor a
-//! read. What is set here bounds how long a server keeps the locks of an edge that it lost sight of.
+//! Each kind of connection has a pool of its own, so that a commit that hangs delays neither a lease renewal nor a
+//! read. The settings limit how long a server keeps the locks of an edge that it has lost contact with.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::{DatabaseUrl, place};
 
-/// The oldest server that is supported.
+/// The oldest supported server version.
 const OLDEST: i32 = 15;
 
 /// What a connection is for.
@@ -28,26 +28,26 @@ pub(in crate::journal::postgres) enum Purpose {
     Schema,
 }
 
-/// How long things may take on one kind of connection.
+/// Time limits for one kind of connection.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::journal::postgres) struct Patience {
-    /// For one of several hosts to take a connection: less than half of what its callers wait.
+    /// For one of several hosts to accept a connection. Less than half of the callers' own limit.
     pub(in crate::journal::postgres) connect: Duration,
     /// For the server to execute one statement.
     pub(in crate::journal::postgres) statement: Duration,
     /// For a lock that another session holds.
     pub(in crate::journal::postgres) lock: Duration,
-    /// For the next statement of a transaction; then the server ends the session, and its locks.
+    /// For the next statement within a transaction. After that the server ends the session, which releases its locks.
     pub(in crate::journal::postgres) idle: Duration,
 }
 
-/// A connection that cannot be had.
+/// Why a connection could not be opened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(in crate::journal::postgres) enum ConnectError {
-    /// Not now.
+    /// A later attempt may succeed.
     #[error("{0}")]
     Unreachable(String),
-    /// Not before somebody changed something.
+    /// No attempt succeeds until an operator changes something.
     #[error("{0}")]
     Refused(String),
 }
@@ -55,12 +55,12 @@ pub(in crate::journal::postgres) enum ConnectError {
 /// An open connection.
 pub(in crate::journal::postgres) struct Session {
     client: ClientWrapper,
-    /// The server gave up waiting for its replicas: what it said was committed may be lost with it.
+    /// Whether the server gave up waiting for its replicas: a commit that it reported may be lost along with it.
     unreplicated: Arc<AtomicBool>,
 }
 
 impl Session {
-    /// Whether the server, since this was asked last, gave up waiting for the replicas that a commit must reach.
+    /// Returns whether, since the last call, the server has given up waiting for the replicas that a commit must reach.
     pub(in crate::journal::postgres) fn take_unreplicated(&self) -> bool {
         self.unreplicated.swap(false, Ordering::AcqRel)
     }
@@ -87,12 +87,12 @@ pub(in crate::journal::postgres) struct Opener {
     purpose: Purpose,
     patience: Patience,
     first: FirstHost,
-    /// What was logged once.
+    /// Whether the warning has been logged.
     warned: AtomicBool,
 }
 
-/// The host to begin with, for all pools of a store: after a failover the first of them to find the new leader spares the
-/// others the wait for a dead one that does not even refuse.
+/// The host to try first, shared by all pools of a store. After a failover, the first pool to find the new leader
+/// spares the others the wait for a dead host that does not even refuse connections.
 #[derive(Clone, Debug, Default)]
 pub(in crate::journal::postgres) struct FirstHost(Arc<AtomicUsize>);
 
@@ -105,7 +105,7 @@ impl FirstHost {
         self.0.store(index, Ordering::Relaxed);
     }
 
-    /// Unless another pool has found one meanwhile.
+    /// Moves on to the next host, unless another pool has changed it meanwhile.
     fn failed(&self, index: usize, count: usize) {
         let _ = self.0.compare_exchange(index, (index + 1) % count, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -116,7 +116,8 @@ pub(in crate::journal::postgres) type Sessions = Pool<Opener>;
 /// A connection on loan from its pool.
 pub(in crate::journal::postgres) type Loan = deadpool::managed::Object<Opener>;
 
-/// A connection of this pool, or why there is none: not in the words of the pool, which says of each failure where it was met.
+/// Returns a connection from this pool, or why there is none. Leaves out the pool's own wording, which only adds where
+/// the failure occurred.
 pub(in crate::journal::postgres) async fn lend(sessions: &Sessions) -> Result<Loan, ConnectError> {
     sessions.get().await.map_err(|error| match error {
         PoolError::Backend(error) => error,
@@ -124,7 +125,7 @@ pub(in crate::journal::postgres) async fn lend(sessions: &Sessions) -> Result<Lo
     })
 }
 
-/// A connection that is closed when it is dropped: its statement ends with it.
+/// A connection that is closed when it is dropped, so that its statement ends with it.
 pub(in crate::journal::postgres) struct Exclusive(Option<Loan>);
 
 impl Exclusive {
@@ -132,7 +133,7 @@ impl Exclusive {
         Exclusive(Some(loan))
     }
 
-    /// Gives the connection back, for others to use.
+    /// Returns the connection to the pool.
     pub(in crate::journal::postgres) fn give_back(mut self) {
         self.0 = None;
     }
@@ -148,7 +149,7 @@ impl Deref for Exclusive {
     type Target = Session;
 
     fn deref(&self) -> &Session {
-        // Taken out only by what ends it.
+        // Only `give_back` and `drop` take it out, and nothing uses the value after them.
         self.0.as_ref().unwrap_or_else(|| unreachable!("a connection that was given back"))
     }
 }
@@ -161,7 +162,7 @@ impl Drop for Exclusive {
     }
 }
 
-/// A pool of up to `size` connections, opened when needed.
+/// Creates a pool of up to `size` connections, opened when needed.
 pub(in crate::journal::postgres) fn pool(
     url: &DatabaseUrl,
     tls: &MakeRustlsConnect,
@@ -177,12 +178,13 @@ pub(in crate::journal::postgres) fn pool(
         first: first.clone(),
         warned: AtomicBool::new(false),
     };
-    // Without timeouts of its own a pool needs nothing that its builder could miss.
+    // The builder fails only if timeouts are set without a runtime, and none are set.
     Pool::builder(opener).max_size(size).build().unwrap_or_else(|error| unreachable!("{error}"))
 }
 
 impl Opener {
-    /// Asks each host in turn, beginning with the one that took the last connection, or could not be asked in time.
+    /// Tries each host in turn. Begins with the host that accepted the last connection, or the first one that the last
+    /// attempt did not get to.
     async fn open(&self) -> Result<Session, ConnectError> {
         let mut failures = Vec::new();
         let mut worst: fn(String) -> ConnectError = ConnectError::Unreachable;
@@ -191,7 +193,7 @@ impl Opener {
         for index in (0..count).map(|step| (begin + step) % count) {
             let target = &self.targets[index];
             let patience = target.get_connect_timeout().copied().unwrap_or(self.patience.connect);
-            // A silent host must not use up the caller's time again and again.
+            // A silent host must not use up the caller's time on every attempt.
             let patience = if count == 1 { patience } else { patience.min(self.patience.connect) };
             let attempt = tokio::time::timeout(patience, self.open_one(target)).await;
             match attempt.unwrap_or_else(|_| Err(ConnectError::Unreachable("it did not answer in time".to_owned()))) {
@@ -228,7 +230,7 @@ impl Opener {
         Ok(session)
     }
 
-    /// Looks at the server and sets what the connection needs.
+    /// Checks that the server is suitable, and applies the connection's settings.
     async fn settle_in(&self, session: &Session) -> Result<(), ConnectError> {
         const LOOK: &str = "SELECT current_setting('server_version_num')::int4 AS version,
             current_setting('server_encoding') AS encoding, current_setting('fsync') AS fsync,
@@ -265,8 +267,9 @@ impl Opener {
             settings.push_str("SET synchronous_commit = on;");
         }
         if self.purpose == Purpose::Commits {
-            // Statements of a commit are sent ahead of the answers: should its BEGIN fail, none of them may do
-            // anything alone. And each is by key: no plan made for an empty table may outlive its growth.
+            // A commit's statements are sent before any answer arrives: if BEGIN fails, none of them may take effect on
+            // its own. All of them look rows up by key: a plan made for an empty table must still be good when the
+            // table has grown.
             settings.push_str(
                 "SET default_transaction_read_only = on; SET plan_cache_mode = force_generic_plan;
                 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;",
@@ -275,21 +278,21 @@ impl Opener {
         settings
     }
 
-    /// Tells the operator, once, of a server that forgets what it said was durable.
+    /// Warns the operator, once, about a server that can lose what it has reported as durable.
     fn warn(&self, row: &Row) {
         for setting in ["fsync", "full_page_writes"] {
             let off = row.try_get::<_, String>(setting).is_ok_and(|value| value == "off");
             if off && self.purpose == Purpose::Commits && !self.warned.swap(true, Ordering::AcqRel) {
                 tracing::warn!(
                     setting,
-                    "the database server runs without it: a crash of its machine loses the journal"
+                    "the database server runs with this setting off: a crash of its machine may lose the journal"
                 );
             }
         }
     }
 }
 
-/// Runs the connection until it ends. What the server says unasked goes to the log.
+/// Runs the connection until it ends. The server's notices go to the log.
 #[allow(clippy::disallowed_methods, reason = "one task for each connection: it ends with it")]
 fn drive<S, T>(mut connection: Connection<S, T>, unreplicated: Arc<AtomicBool>) -> tokio::task::JoinHandle<()>
 where
@@ -303,7 +306,7 @@ where
                     if notice.routine() == Some("SyncRepWaitForLSN") {
                         unreplicated.store(true, Ordering::Release);
                     }
-                    tracing::debug!(%notice, "the journal's database says");
+                    tracing::debug!(%notice, "notice from the journal's database");
                 }
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
@@ -332,7 +335,7 @@ impl Manager for Opener {
     }
 }
 
-/// The failure with its causes, on one line.
+/// Returns the error with its causes, on one line.
 pub(in crate::journal::postgres) fn explain(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());
@@ -346,7 +349,7 @@ pub(in crate::journal::postgres) fn explain(error: &tokio_postgres::Error) -> St
 fn failed(error: &tokio_postgres::Error) -> ConnectError {
     let text = explain(error);
     match error.code() {
-        // Not authorised; no such database.
+        // Not authorized, or no such database.
         Some(code) if code.code().starts_with("28") || code.code() == "3D000" => ConnectError::Refused(text),
         _ => ConnectError::Unreachable(text),
     }

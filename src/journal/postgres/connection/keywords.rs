@@ -1,18 +1,18 @@
-//! The keywords of a connection string that the driver does not know, taken out of it: `sslmode` and `sslrootcert` with
-//! all of libpq's values. And which others were given at all, since the driver does not say.
+//! Takes out of a connection string the keywords that the driver does not support: `sslmode` and `sslrootcert`, with
+//! all of libpq's values. Also records whether certain other keywords were given, which the driver does not report.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-/// A connection string, taken apart.
+/// A connection string, split into its parts.
 #[derive(Default)]
 pub(in crate::journal::postgres) struct Said {
     pub(in crate::journal::postgres) sslmode: Option<String>,
     pub(in crate::journal::postgres) sslrootcert: Option<String>,
     pub(super) target_session_attrs: bool,
     pub(super) keepalives_idle: bool,
-    /// What the driver parses.
+    /// The remainder, for the driver to parse.
     pub(in crate::journal::postgres) rest: String,
 }
 
@@ -38,7 +38,7 @@ enum Left {
     ToTheDriver,
 }
 
-/// Takes the connection string apart.
+/// Splits the connection string into its parts.
 pub(super) fn split(text: &str) -> Result<Said, String> {
     match ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
         true => split_url(text),
@@ -47,9 +47,9 @@ pub(super) fn split(text: &str) -> Result<Said, String> {
 }
 
 fn split_url(text: &str) -> Result<Said, String> {
-    // The driver takes everything before the first @ for the credentials: a ? in there begins no parameters.
+    // The driver takes everything before the first @ as credentials: a ? in there does not begin the parameters.
     let credentials = text.find('@').map_or(0, |at| at + 1);
-    // Else what follows it in a password would be a host, or the database, and shown.
+    // Otherwise the part of a password after its @ would be taken for a host or a database, and shown.
     if text[credentials..].contains('@') {
         return Err("there is a second @: one in a user, a password or a value is written %40".to_owned());
     }
@@ -89,7 +89,7 @@ fn split_pairs(text: &str) -> Result<Said, String> {
     Ok(said)
 }
 
-/// A value, quoted or not, and what follows it.
+/// Parses a value, quoted or not. Returns it with the rest of the text.
 fn value(text: &str) -> Result<(String, &str), String> {
     let quoted = text.starts_with('\'');
     let mut value = String::new();
@@ -105,7 +105,8 @@ fn value(text: &str) -> Result<(String, &str), String> {
     if quoted { Err("a quoted value does not end".to_owned()) } else { Ok((value, "")) }
 }
 
-/// What the driver found wrong, without what it quotes: a piece of a password may stand where it looks for a keyword.
+/// Returns the driver's error without the text that it quotes: part of a password may stand where the driver expects a
+/// keyword.
 pub(in crate::journal::postgres) fn explain(error: &tokio_postgres::Error) -> String {
     let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     match text.strip_prefix("unknown option") {

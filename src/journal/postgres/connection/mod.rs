@@ -1,6 +1,7 @@
 //! Connections to the database: how it is reached and encrypted, and how a transaction is sent over one.
 //!
-//! Knows no table. What is sent, and what an answer means for the journal, is decided in `commit/`, `query/` and `lease`.
+//! Contains nothing about tables. `commit/`, `query/` and `lease` decide what is sent, and what an answer means for the
+//! journal.
 
 pub(super) mod connect;
 pub(super) mod keywords;

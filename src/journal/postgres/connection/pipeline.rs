@@ -1,8 +1,8 @@
-//! One transaction, sent as a whole: BEGIN, its statements and COMMIT leave together, and the answers are read after.
+//! One transaction, sent as a whole: BEGIN, its statements and COMMIT go out together, and the answers are read after.
 //!
-//! Decides what the answers mean. Committed is only what the server said yes to from the first statement to COMMIT:
-//! COMMIT alone says yes to a transaction that failed before it, and rolls it back. In doubt is whatever may have been
-//! sent up to COMMIT and was neither said to be committed nor said to have failed.
+//! Decides what the answers mean. A transaction is committed only if the server confirmed every statement up to COMMIT:
+//! the server answers COMMIT with success even after a statement failed, and rolls the transaction back. A transaction
+//! is in doubt if all of it may have been sent, COMMIT included, and the server reported neither success nor failure.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -28,16 +28,16 @@ macro_rules! query {
 }
 pub(in crate::journal::postgres) use query;
 
-/// What came of a transaction.
+/// The outcome of a transaction.
 #[derive(Debug)]
 pub(in crate::journal::postgres) enum Outcome {
-    /// Durable; the rows of each statement.
+    /// Durable, with the rows of each statement.
     Committed(Vec<Vec<Row>>),
-    /// The server refused a statement, or to commit: nothing is durable.
+    /// The server refused a statement or the COMMIT: nothing is durable.
     Failed(Box<DbError>, Connection),
-    /// It was not sent up to its COMMIT: nothing is or will be durable. The connection is of no more use.
+    /// The COMMIT was not sent: nothing is or will be durable. The connection must not be used again.
     Lost(String),
-    /// Unknown. The connection is of no more use.
+    /// Unknown. The connection must not be used again.
     InDoubt(String),
 }
 
@@ -50,7 +50,7 @@ pub(in crate::journal::postgres) enum Connection {
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
 
-/// Prepares what is not prepared on this connection, each statement once.
+/// Prepares the statements that are not yet prepared on this connection, each once.
 ///
 /// # Errors
 /// Nothing of the transaction was sent.
@@ -62,7 +62,7 @@ async fn prepare(session: &Session, queries: &[Query<'_>]) -> Result<Vec<Stateme
     Ok(prepared)
 }
 
-/// Runs the queries in one transaction that may write.
+/// Runs the queries in one read-write transaction.
 pub(in crate::journal::postgres) async fn transact(session: &Session, queries: &[Query<'_>]) -> Outcome {
     let prepared = match prepare(session, queries).await {
         Ok(prepared) => prepared,
@@ -88,7 +88,7 @@ pub(in crate::journal::postgres) async fn transact(session: &Session, queries: &
     }
 }
 
-/// A statement could not be prepared: the transaction was not begun.
+/// Returns the outcome if a statement could not be prepared: the transaction never began.
 fn unsent(error: &Error) -> Outcome {
     match error.as_db_error() {
         Some(said) if is_error(said) => Outcome::Failed(Box::new(said.clone()), Connection::Usable),
@@ -96,7 +96,7 @@ fn unsent(error: &Error) -> Outcome {
     }
 }
 
-/// Whether the server goes on with the connection after having said this.
+/// Returns whether the connection remains usable after this error.
 fn is_error(said: &DbError) -> bool {
     said.parsed_severity() == Some(Severity::Error)
 }
@@ -108,7 +108,7 @@ fn outcome(session: &Session, mut answers: Vec<Result<Vec<Row>, Error>>) -> Outc
         match answer {
             Ok(rows) => committed.push(rows),
             Err(error) => match error.as_db_error() {
-                // The server goes through what it was sent in order: nothing after a refusal takes effect.
+                // The server processes what it receives in order: nothing after a refused statement takes effect.
                 Some(said) => {
                     let connection = if commit.is_ok() { Connection::Usable } else { Connection::Spent };
                     return Outcome::Failed(Box::new(said.clone()), connection);
@@ -122,7 +122,7 @@ fn outcome(session: &Session, mut answers: Vec<Result<Vec<Row>, Error>>) -> Outc
             Outcome::InDoubt("the server gave up waiting for its replicas".to_owned())
         }
         Ok(_) => {
-            // BEGIN has none.
+            // BEGIN returns no rows of interest.
             committed.remove(0);
             Outcome::Committed(committed)
         }
@@ -133,7 +133,8 @@ fn outcome(session: &Session, mut answers: Vec<Result<Vec<Row>, Error>>) -> Outc
     }
 }
 
-/// The answers, in the order of the questions; each is sent when it is first polled, and so in this order too.
+/// Collects the answers in the order of the queries. A query is sent when its future is first polled, so the queries
+/// are sent in this order too.
 struct InOrder<'a> {
     slots: Vec<Slot<'a>>,
     sent: bool,
@@ -146,7 +147,7 @@ enum Slot<'a> {
 
 enum Answers {
     All(Vec<Result<Vec<Row>, Error>>),
-    /// This could not be sent, and so COMMIT, which comes last, was not.
+    /// A query could not be sent, and so COMMIT, which comes last, was not sent either.
     Unsent(Error),
 }
 
@@ -165,7 +166,7 @@ impl Future for InOrder<'_> {
         for slot in &mut self.slots {
             let Slot::Asked(answer) = slot else { continue };
             match answer.as_mut().poll(context) {
-                // Nothing can have been answered yet: it never left.
+                // No answer can have arrived yet, so the query was not sent.
                 Poll::Ready(Err(error)) if sending => return Poll::Ready(Answers::Unsent(error)),
                 Poll::Ready(result) => *slot = Slot::Answered(result),
                 Poll::Pending => waits = true,

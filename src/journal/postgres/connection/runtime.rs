@@ -1,7 +1,7 @@
-//! The thread that everything said to the database is said on.
+//! The thread on which the store talks to its database.
 //!
-//! A connection lives on the runtime that opened it: a busy runtime stalls its commits, an ending one kills them. The
-//! services that ask for commits come and go; this thread does nothing else, and ends with the store.
+//! A connection lives on the runtime that opened it: a busy runtime delays its commits, and a runtime that ends kills
+//! them. Services that commit come and go; this thread does nothing else, and ends with the store.
 
 use std::future::Future;
 use std::io;
@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-/// A runtime on a thread of its own.
+/// A runtime on its own thread.
 pub(in crate::journal::postgres) struct OwnThread {
     handle: Handle,
     /// Dropped to end the thread.
@@ -24,13 +24,14 @@ impl OwnThread {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name(name.to_owned());
-        // The sender is only ever dropped.
+        // The sender never sends; dropping it ends the thread.
         #[allow(clippy::disallowed_methods, reason = "one thread for each store: it ends when `stop` is dropped")]
         let thread = thread.spawn(move || drop(runtime.block_on(stopped)))?;
         Ok(OwnThread { handle, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Runs `work` there. It goes on when its caller stops waiting; `None`: it panicked, or the thread has ended.
+    /// Runs `work` on the thread. The work continues if the caller stops waiting. Returns `None` if the work panicked
+    /// or the thread has ended.
     #[allow(clippy::disallowed_methods, reason = "one task for each call: the store's time limits end it")]
     pub(in crate::journal::postgres) async fn run<T: Send + 'static>(
         &self,
@@ -39,7 +40,7 @@ impl OwnThread {
         self.handle.spawn(work).await.ok()
     }
 
-    /// Runs `work` there, the caller's thread blocked. For the store's end, which cannot wait otherwise.
+    /// Runs `work` on the thread and blocks the caller. For dropping the store, where nothing can be awaited.
     pub(in crate::journal::postgres) fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -48,7 +49,7 @@ impl OwnThread {
         #[allow(clippy::disallowed_methods, reason = "its caller is blocked until it ends")]
         self.handle.spawn(async move {
             let done = done;
-            // The receiver is below.
+            // The receiver below waits for this.
             drop(done.send(work.await));
         });
         result.recv().ok()

@@ -1,7 +1,8 @@
-//! TLS to the database, as `sslmode` says it: what is encrypted and what is checked.
+//! TLS to the database, as set by `sslmode`: what is encrypted and what is checked.
 //!
-//! `prefer` and `require` check nothing, as in libpq: they protect from those who listen, not from those who answer in
-//! the server's place. `verify-ca` checks who signed the certificate, `verify-full` also whom it was made for.
+//! `prefer` and `require` check nothing, as in libpq: they protect against eavesdropping, not against another server
+//! that answers in place of the real one. `verify-ca` checks who signed the certificate, `verify-full` also checks the
+//! host name.
 
 use std::sync::Arc;
 
@@ -15,10 +16,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::url::{DatabaseUrl, Encryption, Trusted};
 
-/// How connections to this database are encrypted.
-///
-/// # Errors
-/// The trusted certificates cannot be read, or there are none.
+/// Returns a connector with the encryption that this URL asks for.
 pub(in crate::journal::postgres) fn connector(url: &DatabaseUrl) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
@@ -69,7 +67,7 @@ enum Check {
     SignatureAndName,
 }
 
-/// rustls's own check, or less of it.
+/// rustls's own check, or part of it.
 #[derive(Debug)]
 struct Verifier {
     check: Check,
@@ -88,7 +86,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         let Some(trusted) = &self.trusted else { return Ok(ServerCertVerified::assertion()) };
         match trusted.verify_server_cert(certificate, intermediates, name, ocsp, now) {
-            // The name is checked last: everything else was right.
+            // The name is checked last, so everything else is valid.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if self.check == Check::Signature => Ok(ServerCertVerified::assertion()),

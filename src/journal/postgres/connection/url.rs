@@ -1,7 +1,7 @@
 //! How to reach the database: libpq's URL or key-value form, with its `sslmode` and `sslrootcert`.
 //!
-//! Decides what is understood and what is added to what is not said. The password never leaves this type but for
-//! the connection: it is shown nowhere, and neither is any part of a string that does not parse.
+//! Decides which strings are accepted, and the defaults for what they leave out. The password leaves this type only to
+//! open a connection: it is never displayed, and neither is any part of a string that does not parse.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,35 +12,35 @@ use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
 use super::keywords;
 
-/// How long one host is given to take a connection, when the URL does not say.
+/// How long one host may take to accept a connection, unless the URL sets it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// After this time without an acknowledgement the system gives a connection up, when the URL does not say.
+/// After this time without an acknowledgement the system drops a connection, unless the URL sets it.
 const USER_TIMEOUT: Duration = Duration::from_secs(10);
-/// An idle connection is asked after this time whether it is still there, when the URL does not say.
+/// After how long an idle connection is probed, how often, and how many times, unless the URL sets it.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration::from_secs(3), 3);
 
 /// Whether the connection is encrypted, and what is checked about the server: libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal::postgres) enum Encryption {
     Disabled,
-    /// If the server can; nothing is checked.
+    /// Encrypted if the server supports it; nothing is checked.
     Preferred,
-    /// Always; nothing is checked.
+    /// Always encrypted; nothing is checked.
     Required,
-    /// Always, and somebody trusted signed the server's certificate.
+    /// Always encrypted, and a trusted authority signed the server's certificate.
     SignedByTrusted,
-    /// Always, and the certificate is for this host.
+    /// Always encrypted, and the certificate is also valid for this host.
     Verified,
 }
 
-/// Who is trusted to sign the server's certificate: libpq's `sslrootcert`.
+/// The authorities trusted to sign the server's certificate: libpq's `sslrootcert`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::journal::postgres) enum Trusted {
     System,
     File(PathBuf),
 }
 
-/// A connection string that parses.
+/// A parsed connection string.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl {
     /// One per host, in the order given.
@@ -50,8 +50,8 @@ pub struct DatabaseUrl {
 }
 
 impl DatabaseUrl {
-    /// The connection string in libpq's URL or key-value form. Several hosts are tried in order; unless
-    /// `target_session_attrs` says otherwise, only one that takes writes will do.
+    /// Parses a connection string in libpq's URL or key-value form. Several hosts are tried in order. Unless
+    /// `target_session_attrs` is given, only a host that accepts writes is used.
     ///
     /// # Errors
     /// What is wrong with it, without quoting it.
@@ -67,12 +67,12 @@ impl DatabaseUrl {
         Ok(DatabaseUrl { targets, encryption, trusted })
     }
 
-    /// Whether a password stands in it.
+    /// Returns whether the string contains a password.
     pub fn has_password(&self) -> bool {
         self.targets.iter().any(|target| target.get_password().is_some())
     }
 
-    /// What to connect to: one entry per host, to be tried in this order.
+    /// Returns one configuration per host, to be tried in this order.
     pub(super) fn targets(&self) -> &[Config] {
         &self.targets
     }
@@ -88,9 +88,9 @@ impl DatabaseUrl {
 
 fn encryption(mode: Option<&str>, root: Option<&str>) -> Result<Encryption, String> {
     match mode {
-        // As libpq: the system's certificates are of use only when the name is checked as well.
+        // As in libpq: the system's certificates are only useful if the name is checked as well.
         None if root == Some("system") => Ok(Encryption::Verified),
-        // Asking without encryption first, as libpq's `allow` does, protects no one: better is no surprise.
+        // libpq's `allow` tries without encryption first, which protects no one. Treating it as `prefer` is safer.
         None | Some("prefer" | "allow") => Ok(Encryption::Preferred),
         Some("disable") => Ok(Encryption::Disabled),
         Some("require") => Ok(Encryption::Required),
@@ -100,7 +100,7 @@ fn encryption(mode: Option<&str>, root: Option<&str>) -> Result<Encryption, Stri
     }
 }
 
-/// One configuration per host: each gets its own time to answer, so that one that does not hides no other.
+/// Returns one configuration per host. Each gets its own time to answer, so that a silent host hides no other.
 fn targets(config: &Config, said: &keywords::Said, encryption: Encryption) -> Result<Vec<Config>, String> {
     let (hosts, addresses, ports) = (config.get_hosts(), config.get_hostaddrs(), config.get_ports());
     let count = hosts.len().max(addresses.len());
@@ -130,7 +130,7 @@ fn targets(config: &Config, said: &keywords::Said, encryption: Encryption) -> Re
     Ok(targets.collect())
 }
 
-/// Everything but the host.
+/// Returns a configuration with everything but the host.
 fn common(config: &Config, said: &keywords::Said, encryption: Encryption) -> Config {
     let mut target = Config::new();
     if let Some(user) = config.get_user() {
@@ -167,7 +167,7 @@ fn common(config: &Config, said: &keywords::Said, encryption: Encryption) -> Con
     target
 }
 
-/// Where one target is: `host:port`.
+/// Returns where one target is: `host:port`.
 pub(in crate::journal::postgres) fn place(target: &Config) -> String {
     let port = target.get_ports().first().copied().unwrap_or(5432);
     match (target.get_hosts().first(), target.get_hostaddrs().first()) {

@@ -1,7 +1,7 @@
-//! Queries about transactions: pages of the audit log, counts, one transaction with its lane.
+//! Queries about transactions: pages of the audit log, counts, and one transaction with its lane.
 //!
-//! Whole hours are counted from the table `statistics`, which triggers keep equal to the truth; what is left of a range,
-//! and what one session did, from the transactions themselves.
+//! Whole hours are counted from the table `statistics`, which triggers keep exact. The rest of a range, and everything
+//! about a single session, is counted from the transactions themselves.
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
@@ -21,7 +21,7 @@ use crate::journal::{
     StatusSummary, Totals,
 };
 
-/// Conditions that grow, with their values.
+/// A WHERE clause under construction, with its values.
 struct Where {
     sql: String,
     values: Vec<Box<dyn ToSql + Sync + Send>>,
@@ -32,14 +32,14 @@ impl Where {
         Where { sql: "TRUE".to_owned(), values: Vec::new() }
     }
 
-    /// A condition of one value, whose place is `$`.
+    /// Adds a condition on one value; `$` stands for the value.
     fn and(&mut self, condition: &str, value: impl ToSql + Sync + Send + 'static) {
         self.values.push(Box::new(value));
         self.sql.push_str(" AND ");
         self.sql.push_str(&condition.replace('$', &format!("${}", self.values.len())));
     }
 
-    /// One of these; no restriction if there are none.
+    /// Restricts the column to these names, or not at all if there are none.
     fn and_in(&mut self, column: &str, names: &[&'static str]) {
         if !names.is_empty() {
             self.and(&format!("{column} = ANY ($::text[])"), names.to_vec());
@@ -64,7 +64,7 @@ impl Where {
 
     fn and_principal(&mut self, filter: &Filter) {
         if let Some(principal) = &filter.principal {
-            // As the index of principals has it.
+            // Must match the expression in the index of principals.
             let condition = "starts_with(client_tenant, E'\\x01') AND split_part(client_tenant, E'\\x01', 2) = $::text";
             self.and(condition, principal.clone());
         }
@@ -87,7 +87,7 @@ async fn moment(session: &mut Exclusive) -> Result<Transaction<'_>, ReadError> {
     begun.await.map_err(failed)
 }
 
-/// A page and the counts, of one moment.
+/// Returns a page and the counts, from one snapshot.
 pub(in crate::journal::postgres) async fn audit(
     session: &mut Exclusive,
     query: &AuditQuery,
@@ -109,7 +109,7 @@ pub(in crate::journal::postgres) async fn audit(
     Ok(AuditPage { transactions, next, counts: counts(&moment, &query.filter).await? })
 }
 
-/// The positions on the page, and one more if there is one.
+/// Returns the positions on the page, and one more if there is one.
 async fn places(moment: &Transaction<'_>, query: &AuditQuery) -> Result<Vec<AuditCursor>, ReadError> {
     let filter = &query.filter;
     if filter.session.is_some() || filter.statuses.is_empty() {
@@ -153,7 +153,7 @@ async fn ordered(
     condition.query(moment, &sql).await?.iter().map(place).collect()
 }
 
-/// How many transactions of each status the filter matches.
+/// Returns how many transactions of each status the filter matches.
 async fn counts(moment: &Transaction<'_>, filter: &Filter) -> Result<Vec<(Status, u64)>, ReadError> {
     let mut found = Vec::new();
     let from_rows = "SELECT status, count(*) AS n FROM chroma_edge.transactions WHERE {where} GROUP BY status";
@@ -194,12 +194,12 @@ async fn counts(moment: &Transaction<'_>, filter: &Filter) -> Result<Vec<(Status
     Ok(counts.to_vec())
 }
 
-/// How many transactions there are of each status.
+/// Returns how many transactions there are of each status.
 pub(super) async fn all_counts(session: &mut Exclusive) -> Result<Vec<(Status, u64)>, ReadError> {
     counts(&moment(session).await?, &Filter::default()).await
 }
 
-/// What there is of each status.
+/// Summarizes the transactions of each status.
 pub(in crate::journal::postgres) async fn summary(session: &mut Exclusive) -> Result<Vec<StatusSummary>, ReadError> {
     let moment = moment(session).await?;
     let mut summary = Status::ALL.map(StatusSummary::none);
@@ -224,7 +224,7 @@ pub(in crate::journal::postgres) async fn summary(session: &mut Exclusive) -> Re
     Ok(summary.to_vec())
 }
 
-/// When the first or the last transaction of this status since then was created: one step of the index.
+/// Returns when the first or the last transaction of this status since `since` was created: one index step.
 async fn end(
     moment: &Transaction<'_>,
     which: &str,
@@ -241,7 +241,7 @@ async fn end(
     rows.first().map_or(Ok(None), |found| row::moment_if_any(found, "at"))
 }
 
-/// What was created lately.
+/// Counts what was created recently.
 pub(in crate::journal::postgres) async fn recent(
     session: &mut Exclusive,
     since: Timestamp,
@@ -259,7 +259,8 @@ pub(in crate::journal::postgres) async fn recent(
     Ok(Recent { by_status, timing_gaps: row::unsigned(&gaps, "n")? })
 }
 
-/// One transaction with the progress of its lane. A transaction keeps its lane's progress: one moment is not needed.
+/// Returns one transaction with the progress of its lane. No snapshot is needed, because a transaction keeps its lane's
+/// progress.
 pub(in crate::journal::postgres) async fn details(
     session: &Exclusive,
     lookup: &Lookup,
@@ -278,7 +279,7 @@ pub(in crate::journal::postgres) async fn details(
     Ok(Some(Details { transaction, progress, application_data: None }))
 }
 
-/// Counts by status, every status named; the bytes of all tables, with what belongs to them.
+/// Returns counts by status, zeros included, and the bytes of all tables with their indexes.
 pub(in crate::journal::postgres) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
     let by_status = all_counts(session).await?;
     let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class

@@ -1,4 +1,4 @@
-//! What of the journal counts for its byte limit, and for whom it is kept.
+//! What counts towards the journal's byte limit, and for which instances it is kept.
 
 use super::lanes;
 use super::read::failed;
@@ -10,17 +10,17 @@ use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::postgres::trim::{WITH_TRANSACTIONS, rows};
 use crate::journal::{ApplicationUse, ClientUse, HeldLane, ROW_BYTES, ReadError};
 
-/// What the tables occupy, room for new rows included.
+/// The size of the tables, including free space.
 const OCCUPIED: &str = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
     WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
 
-/// What the rows take, as they are stored.
+/// The size of the rows as stored.
 const TAKEN: &str = "SELECT
     (SELECT coalesce(sum(coalesce(pg_column_size(answer_body), 0) + $1::bigint), 0) FROM chroma_edge.transactions)::bigint
     + (SELECT coalesce(sum(pg_column_size(body) + coalesce(pg_column_size(resolved), 0)), 0)
         FROM chroma_edge.bodies)::bigint AS bytes";
 
-/// What the transactions of a lane take, up to there.
+/// The size of each lane's transactions up to a position.
 const THROUGH: &str = "
     SELECT (SELECT coalesce(sum(t.bytes + coalesce(pg_column_size(t.answer_body), 0) + $3::bigint), 0)::bigint
         FROM chroma_edge.transactions AS t WHERE t.lane = l.lane AND t.seq <= l.through) AS bytes

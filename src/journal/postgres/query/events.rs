@@ -1,4 +1,4 @@
-//! Events: read from the table `events`, which triggers fill, and how far they were delivered.
+//! Events: read from the table `events`, which triggers fill, and how far they have been delivered.
 
 use tokio_postgres::types::ToSql;
 
@@ -10,7 +10,7 @@ use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::{EventId, EventPage, EventRow, EventScope, ReadError};
 
-/// Up to `most` events of the scope after `after`, all of one moment.
+/// Returns up to `most` events of the scope after `after`, all from one snapshot.
 pub(in crate::journal::postgres) async fn events(
     session: &Exclusive,
     scope: &EventScope,
@@ -69,7 +69,7 @@ pub(in crate::journal::postgres) async fn events(
     Ok(page)
 }
 
-/// A webhook has accepted everything up to here.
+/// Records that a webhook has accepted every event up to this one.
 pub(in crate::journal::postgres) fn delivered<'a>(through: EventId) -> Query<'a> {
     let sql = "UPDATE chroma_edge.journal SET delivered_event = greatest(delivered_event, $1)";
     query!(sql, count(through.get()))

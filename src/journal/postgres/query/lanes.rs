@@ -1,4 +1,4 @@
-//! Which instances are configured, and how far they are in each lane, as it is stored.
+//! The stored configuration of instances, and how far they are in each lane.
 
 use tokio_postgres::Row;
 
@@ -12,7 +12,7 @@ use crate::journal::progress::LaneProgress;
 use crate::journal::{ProgressRow, ReadError};
 use crate::order::LaneState;
 
-/// What the instances that stay have had all along, while one that goes held it back.
+/// Marks as synced the transactions that all remaining instances have, and that only a removed instance held back.
 const LEFT_BEHIND: &str = "
     WITH places AS (
         SELECT l.lane, (SELECT min(coalesce(p.through, 0)) FROM unnest($1::text[]) AS i (instance)
@@ -24,7 +24,8 @@ const LEFT_BEHIND: &str = "
     UPDATE chroma_edge.transactions AS t SET synced_at = $2 FROM places AS p
     WHERE t.lane = p.lane AND t.seq <= p.lowest AND t.synced_at IS NULL";
 
-/// Notes which instances are configured, in order. One that is no longer configured keeps its row, without a position.
+/// Records which instances are configured, in order. An instance that is no longer configured keeps its row, without a
+/// position.
 pub(in crate::journal::postgres) fn note_configured<'a>(
     configured: &'a [InstanceName],
     at: Timestamp,
@@ -44,11 +45,11 @@ pub(in crate::journal::postgres) fn note_configured<'a>(
     ));
 }
 
-/// The columns that [`progress`] reads, of every row.
+/// The query for all rows that [`progress`] reads.
 pub(in crate::journal::postgres) const PROGRESS: &str =
     "SELECT lane, instance, through, standing, reason FROM chroma_edge.progress";
 
-/// A row of [`PROGRESS`].
+/// Reads a row of [`PROGRESS`].
 pub(in crate::journal::postgres) fn progress(row: &Row) -> Result<ProgressRow, ReadError> {
     Ok(ProgressRow {
         lane: row::lane(row)?,
@@ -59,7 +60,7 @@ pub(in crate::journal::postgres) fn progress(row: &Row) -> Result<ProgressRow, R
     })
 }
 
-/// Stored progress rows.
+/// Reads stored progress rows.
 pub(in crate::journal::postgres) fn places(rows: &[Row]) -> Result<LaneProgress, ReadError> {
     rows.iter().map(progress).collect()
 }

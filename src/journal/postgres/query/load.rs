@@ -1,4 +1,4 @@
-//! The snapshot that an edge goes on from after a restart. One read transaction: one moment of the journal.
+//! The snapshot from which an edge continues after a restart, read in one transaction.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,7 +18,8 @@ use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, ReadError, Snapshot};
 use crate::order::Generation;
 
-/// Above the lane's lowest progress; and what has no verdict, wherever it is. Each by its index.
+/// Returns the query for a lane's entries above its lowest progress, and its entries without a verdict at any position.
+/// Each part uses its own index.
 fn entries_sql() -> String {
     let columns = row::ENTRY;
     format!(
@@ -32,7 +33,7 @@ fn entries_sql() -> String {
     )
 }
 
-/// Reads everything needed to go on. Bodies stay where they are.
+/// Reads everything needed to continue, except bodies.
 pub(in crate::journal::postgres) async fn load(
     session: &mut Exclusive,
     configured: &[InstanceName],
@@ -94,7 +95,8 @@ async fn rows(moment: &Transaction<'_>, sql: &str) -> Result<Vec<Row>, ReadError
     moment.query(sql, &[]).await.map_err(failed)
 }
 
-/// The catalog lane, the lanes of existing collections, and those of deleted ones that have something to settle.
+/// Returns the catalog lane, the lanes of existing collections, and those of deleted ones that have something to
+/// settle.
 fn living_lanes(open: &[Row], collections: &[CollectionRow]) -> Result<HashSet<LaneId>, ReadError> {
     let existing = collections.iter().map(|row| LaneId::Records(row.collection));
     let mut lanes: HashSet<LaneId> = existing.chain([LaneId::Catalog]).collect();

@@ -1,5 +1,5 @@
-//! Reads, on connections of their own. `events` and `lanes` also hold the one statement each that writes what they read;
-//! `commit/` runs it.
+//! Reads, on connections of their own. `events` and `lanes` also each hold the one statement that writes what they
+//! read; `commit/` runs it.
 
 pub(super) mod audit;
 pub(super) mod capacity;

@@ -1,4 +1,4 @@
-//! What is quarantined, and not lifted (rule R13): the transactions that retention keeps.
+//! Quarantined transactions that have not been lifted (rule R13), which retention keeps.
 
 use tokio_postgres::Row;
 
@@ -14,12 +14,12 @@ pub(in crate::journal::postgres) const LOAD: &str = "
     SELECT t.seq, t.lane, t.kind, t.conditions
     FROM chroma_edge.quarantines AS q JOIN chroma_edge.transactions AS t USING (seq) ORDER BY t.seq";
 
-/// Every one, by lane.
+/// Returns every quarantined transaction, by lane.
 pub(in crate::journal::postgres) fn loaded(rows: &[Row]) -> Result<Vec<(LaneId, Seq, RequestClass)>, ReadError> {
     rows.iter().map(|found| Ok((row::lane(found)?, row::seq(found, "seq")?, row::class(found)?))).collect()
 }
 
-/// Every one of a lane that is there, for operators, the oldest first.
+/// Returns every quarantined transaction whose lane still exists, for operators, oldest first.
 pub(in crate::journal::postgres) async fn list(session: &Exclusive) -> Result<Vec<QuarantineRow>, ReadError> {
     let sql = format!(
         "SELECT {}, conditions FROM chroma_edge.transactions

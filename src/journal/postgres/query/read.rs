@@ -22,7 +22,7 @@ impl Reader {
         Reader { sessions }
     }
 
-    /// Runs `read` on a connection, for no longer than `patience`. One that turns out to be closed is replaced, once.
+    /// Runs `read` on a connection, for at most `patience`. If the connection turns out to be closed, tries a new one.
     pub(in crate::journal::postgres) async fn read<T, F>(
         &self,
         patience: Duration,
@@ -41,7 +41,7 @@ impl Reader {
                         session.give_back();
                         return Ok(value);
                     }
-                    // The server may have been restarted since it was used last.
+                    // The server may have been restarted since the connection was last used.
                     Err(_) if used && session.is_closed() => {}
                     Err(error) => return Err(error),
                 }
@@ -68,7 +68,7 @@ pub(in crate::journal::postgres) async fn requests(
     rows.iter().map(row::request).collect()
 }
 
-/// The floor is read last: what retention removes meanwhile lies below it.
+/// Reads the floor last, so that anything retention removes meanwhile is not above it.
 pub(in crate::journal::postgres) async fn history(
     session: &Exclusive,
     lane: LaneId,
@@ -121,7 +121,7 @@ pub(in crate::journal::postgres) async fn transaction(
     rows.map_err(failed)?.first().map(row::transaction).transpose()
 }
 
-/// Every late write that no edge has handled.
+/// Returns every late write that no edge has handled.
 pub(in crate::journal::postgres) async fn late_writes(
     session: &Exclusive,
 ) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {

@@ -1,4 +1,4 @@
-//! Reaching the server: passwords, encryption, several hosts; and text that PostgreSQL does not take as it is.
+//! Reaching the server: passwords, encryption, several hosts, and text that PostgreSQL does not accept unchanged.
 
 use std::time::Duration;
 
@@ -128,7 +128,7 @@ async fn no_statement_of_a_commit_does_anything_alone() {
     assert!(alone.is_err_and(|text| text.contains("25006")), "a statement outside its transaction is read-only");
 }
 
-/// A dead machine does not even refuse: each wait for it is one that a commit has not got.
+/// A dead machine does not even refuse connections: each wait for it uses up a commit's time.
 #[tokio::test]
 async fn what_one_pool_has_found_of_the_hosts_the_others_know() {
     let server = Postgres::fresh();

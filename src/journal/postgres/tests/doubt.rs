@@ -1,4 +1,4 @@
-//! Commits whose answer never came: what a lookup says of them, and that it stays true.
+//! Commits whose answer never arrived: what a lookup returns for them, and that this stays true.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::journal::{
 use testkit::commit_link::{AtCommit, CommitLink};
 use testkit::postgres::Postgres;
 
-/// A server, a link to it, and the store that holds its journal by way of the link.
+/// A server, a link to it, and a store that holds the server's journal through the link.
 async fn linked() -> (Postgres, CommitLink, PostgresStore) {
     let server = Postgres::fresh();
     let link = CommitLink::to(server.port());
@@ -24,7 +24,7 @@ async fn commit(store: &PostgresStore, draft: &Draft) -> Result<Vec<Seq>, Commit
     store.commit(Batch { appends: vec![draft.clone()], facts: Vec::new() }).await
 }
 
-/// Appends, and is answered that the outcome is unknown.
+/// Appends, and expects a commit in doubt.
 async fn doubt(store: &PostgresStore, draft: &Draft) {
     match commit(store, draft).await {
         Err(CommitError::InDoubt(_)) => {}
@@ -36,7 +36,7 @@ async fn look_up(store: &PostgresStore, draft: &Draft) -> Result<Option<Transact
     store.transaction(&Lookup::Id(draft.transaction_id)).await
 }
 
-/// Looks it up until there is an answer.
+/// Looks the transaction up until there is an answer.
 async fn answer(store: &PostgresStore, draft: &Draft) -> Option<TransactionRow> {
     let begun = Instant::now();
     loop {
@@ -90,7 +90,7 @@ async fn wherever_a_commit_is_cut_its_lookup_is_right() {
 async fn what_was_kept_is_refused_after_a_lookup() {
     let server = Postgres::fresh();
     let link = CommitLink::to(server.port());
-    // Two ways to the same server: the second one takes over when the first one is swallowed.
+    // Two routes to the same server: the second one is used once the first swallows everything.
     let url = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres", link.port(), server.port());
     let store = holder(&url, "the edge").await;
     append(&store, vec![draft(LaneId::Catalog, "before")]).await;
@@ -99,7 +99,7 @@ async fn what_was_kept_is_refused_after_a_lookup() {
     doubt(&store, &written).await;
     assert!(answer(&store, &written).await.is_none());
     link.release();
-    // What was kept arrives now. The server says what it makes of it.
+    // What was held back arrives now. The server reports the outcome.
     testkit::place::wait_for("the late commit's end", Duration::from_secs(20), || {
         server.log().contains("the journal's epoch is").then_some(())
     });
@@ -107,8 +107,8 @@ async fn what_was_kept_is_refused_after_a_lookup() {
     assert_eq!(append(&store, vec![written]).await, [Seq::new(2)]);
 }
 
-/// Commits until one is in doubt: a server that was configured to wait for replicas does so from some moment on. Returns that
-/// one, and the position that it has.
+/// Commits until a commit is in doubt: a server that is reconfigured to wait for replicas starts doing so at some
+/// point. Returns that commit and its position.
 async fn until_in_doubt(store: &PostgresStore) -> (Draft, Seq, String) {
     let (begun, mut last) = (Instant::now(), load(store).await.last);
     loop {
@@ -127,7 +127,7 @@ async fn a_lookup_waits_for_a_commit_that_hangs() {
     let server = Postgres::fresh();
     let store = holder(&server.url(), "the edge").await;
     append(&store, vec![draft(LaneId::Catalog, "before")]).await;
-    // Replicas that are not there: a commit is durable here, and hangs until they have it too.
+    // The replicas do not exist: a commit is durable on this server, and waits for them.
     without_its_replica(&server);
     let (written, seq, _) = until_in_doubt(&store).await;
     assert!(look_up(&store, &written).await.is_err(), "neither there nor not there");
@@ -136,25 +136,25 @@ async fn a_lookup_waits_for_a_commit_that_hangs() {
     assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
 }
 
-/// A store with more time than a busy machine takes.
+/// A store with longer time limits than a busy machine needs.
 fn patient(server: &Postgres, name: &str) -> PostgresStore {
     store_on(&server.url(), PostgresOptions { term: Duration::from_secs(60), ..options(name) })
 }
 
-/// One that holds the journal for as long as a test takes.
+/// A store that holds the journal for as long as a test takes.
 async fn long_holder(server: &Postgres) -> PostgresStore {
     let store = patient(server, "the edge");
     assert!(matches!(store.claim().await, Ok(Claim::Granted { .. })));
     store
 }
 
-/// From now on commits wait for a replica that is not there.
+/// From now on, commits wait for a replica that does not exist.
 fn without_its_replica(server: &Postgres) {
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
     server.sql("SELECT pg_reload_conf()");
 }
 
-/// Ends the wait of the next commit: it is durable here alone then.
+/// Ends the wait of the next commit, which is then durable on this server only.
 fn give_up_waiting(server: &Postgres) -> tokio::task::JoinHandle<()> {
     let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'chroma-edge'";
     let (url, bin) = (server.url(), server.psql_path());
@@ -182,8 +182,8 @@ async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
     assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
 }
 
-/// A commit that no replica has is there to be read once the server gave up waiting. A failover does not know it, and
-/// nobody was answered: an edge that had read it must not take the journal for one that lost its tail.
+/// A commit that no replica has becomes readable once the server gives up waiting. A failover may not have it, and it
+/// was never acknowledged: an edge that has read it must not conclude that the journal lost its tail.
 #[tokio::test]
 async fn what_was_read_and_never_acknowledged_is_not_missed() {
     const AS_IT_WAS: &str = "SET synchronous_commit = local; UPDATE chroma_edge.journal SET (commits, last_seq)";
@@ -214,7 +214,7 @@ async fn a_renewal_that_no_replica_has_is_none() {
     let begun = Instant::now();
     let renewed = loop {
         let renewed = store.renew().await;
-        // The server waits for replicas from some moment on.
+        // The server starts waiting for replicas at some point.
         if renewed.is_err() || begun.elapsed() > Duration::from_secs(20) {
             break renewed;
         }
@@ -252,7 +252,7 @@ async fn a_refused_connection_leaves_nothing_in_doubt() {
     let written = draft(LaneId::Catalog, "x");
     let mut refused = commit(&store, &written).await;
     if matches!(refused, Err(CommitError::InDoubt(_))) {
-        // The cut came after the first bytes were handed over.
+        // The connection was cut after the first bytes had been handed over.
         refused = commit(&store, &written).await;
     }
     assert!(matches!(refused, Err(CommitError::Refused(_))), "{refused:?}");

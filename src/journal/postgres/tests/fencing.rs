@@ -1,4 +1,4 @@
-//! Who may write: claims, terms, take-overs, and what an edge that was taken over can still do.
+//! Who may write: claims, terms, takeovers, and what an edge that was taken over can still do.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ fn granted(claim: Claim) -> Predecessor {
     }
 }
 
-/// Claims until it is granted.
+/// Claims until the lease is granted.
 async fn take_over(store: &PostgresStore) -> Predecessor {
     let begun = Instant::now();
     loop {
@@ -88,7 +88,7 @@ async fn a_lease_that_ran_out_with_the_database_away_is_left_to_its_holder_for_a
     assert_eq!(take_over(&new).await, Predecessor::MayLinger, "it asks no more, and is not waited for");
 }
 
-/// What the database says once it can be reached.
+/// The first answer of the database once it can be reached.
 async fn first_answer(store: &PostgresStore) -> Result<Claim, LeadershipError> {
     for _ in 0..20 {
         match store.claim().await {
@@ -139,7 +139,7 @@ async fn what_is_given_back_is_free_at_once() {
     assert_eq!(append(&old, vec![draft(LaneId::Catalog, "y")]).await, [Seq::new(2)]);
 }
 
-/// Epoch and holder guard each other: neither alone lets a commit through.
+/// Epoch and holder are both checked: a match of only one lets no commit through.
 #[tokio::test]
 async fn each_change_of_hands_raises_the_epoch_and_the_guard_wants_epoch_and_holder() {
     let server = Postgres::fresh();
@@ -157,7 +157,7 @@ async fn each_change_of_hands_raises_the_epoch_and_the_guard_wants_epoch_and_hol
     take_over(&new).await;
     let second = epoch();
     assert!(second > first, "{second}");
-    // Given back: what of it is still on its way comes too late.
+    // Released: whatever of it is still on its way is refused.
     new.release().await;
     assert!(epoch() > second);
     assert_eq!(server.sql("SELECT epoch_holder IS NULL FROM chroma_edge.journal"), "t");
@@ -220,13 +220,13 @@ async fn who_does_not_hold_it_commits_nothing() {
     assert_eq!(retention::round(&store, &instances(), &options, LATER).await.unwrap(), 0);
 }
 
-/// Tells the server's sessions that they only read, or no longer.
+/// Makes the server's sessions read-only, or writable again.
 fn set_read_only(server: &Postgres, value: &str) {
     server.sql(&format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
     server.sql("SELECT pg_reload_conf()");
 }
 
-/// Renews until the answer is one of these; sessions hear of settings when they hear of them.
+/// Renews until the answer is one of these; a session takes a while to pick up a changed setting.
 async fn renewed(store: &PostgresStore, wanted: impl Fn(&Result<LeaseTerm, LeadershipError>) -> bool) {
     let begun = Instant::now();
     loop {
@@ -261,7 +261,7 @@ async fn a_database_set_to_read_only_is_not_written_to() {
     assert_eq!(append(&store, vec![draft(LaneId::Catalog, "after")]).await, [Seq::new(2)]);
 }
 
-/// The server's data is put back to a copy made between the first append and the second.
+/// Puts the server's data back to a copy made between the first append and the second.
 async fn put_back() -> (Postgres, PostgresStore) {
     let mut server = Postgres::durable();
     let store = holder(&server.url(), "the edge").await;
@@ -276,7 +276,7 @@ async fn put_back() -> (Postgres, PostgresStore) {
     (server, store)
 }
 
-/// Halted until somebody has looked; positions that were given out once do not come again.
+/// The journal stays halted until an operator clears it; positions already given out are not given out again.
 async fn stays_halted(server: &Postgres, store: PostgresStore) {
     let next = super::support::store(&server.url(), options("the next one"));
     for store in [&store, &next] {
@@ -308,7 +308,7 @@ async fn a_journal_that_comes_back_behind_is_found_by_a_renewal() {
     let (server, store) = put_back().await;
     let mut renewed = store.renew().await;
     if matches!(renewed, Err(LeadershipError::Unavailable(_))) {
-        // By the connection that ended with the old server.
+        // That renewal used the connection that ended with the old server.
         renewed = store.renew().await;
     }
     assert!(

@@ -1,5 +1,5 @@
-//! The contract on PostgreSQL, and what only a database elsewhere can get wrong: who writes, what a lost answer means,
-//! and a journal that comes back older than it was.
+//! The contract on PostgreSQL, and what only a remote database can get wrong: who writes, what a lost answer means, and
+//! a journal that comes back older than it was.
 
 mod access;
 mod doubt;

@@ -1,4 +1,4 @@
-//! The schema: what is applied, what is refused, and what is said to be missing.
+//! The schema: which migrations are applied, which schemas are refused, and what is reported as missing.
 
 use super::support::{claimed, holder, options, store};
 use crate::ids::{LaneId, Seq};
@@ -69,7 +69,7 @@ async fn another_schema_is_refused() {
 async fn an_edge_with_another_schema_is_not_disturbed() {
     let server = Postgres::fresh();
     let old = holder(&server.url(), "the old one").await;
-    // As if this binary brought one more migration than the one that runs.
+    // As if this binary had one more migration than the one that runs.
     server.sql(
         "DELETE FROM chroma_edge.refinery_schema_history WHERE version = (
         SELECT max(version) FROM chroma_edge.refinery_schema_history)",

@@ -9,20 +9,20 @@ use crate::journal::contract::Bench;
 use crate::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
 use crate::journal::{Claim, Leadership, LeadershipError, Store};
 
-/// The contract is not about time, and machines are busy.
+/// The contract is not about time limits, and machines are busy.
 const PATIENT: Duration = Duration::from_secs(60);
 
-/// As configured by default, under this name.
+/// The default options, under this name.
 pub fn options(name: &str) -> PostgresOptions {
     PostgresOptions { name: name.to_owned(), ..PostgresOptions::default() }
 }
 
-/// A store that holds nothing yet.
+/// A store that holds no journal yet.
 pub fn store(url: &str, options: PostgresOptions) -> PostgresStore {
     PostgresStore::open(&DatabaseUrl::parse(url).unwrap(), options).unwrap()
 }
 
-/// What a claim ends with. It asks again when a busy machine makes the database slow, as an edge does.
+/// Claims the journal, and repeats the claim when a busy machine makes the database slow, as an edge does.
 pub async fn claimed(store: &PostgresStore) -> Result<Claim, LeadershipError> {
     const ATTEMPTS: usize = 20;
     for _ in 1..ATTEMPTS {

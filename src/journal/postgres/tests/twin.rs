@@ -1,4 +1,4 @@
-//! The two stores, given the same batches: they must hold the same. One records fact after fact, the other folds them.
+//! The two stores get the same batches and must end up equal. One records the facts one by one, the other folds them.
 
 use std::sync::Arc;
 
@@ -146,7 +146,7 @@ impl World {
     }
 }
 
-/// A snapshot, but for what two journals never share, in one order.
+/// A snapshot without the parts that two journals never share, in a fixed order.
 fn shown(mut snapshot: Snapshot) -> String {
     snapshot.journal_id = Uuid::nil();
     snapshot.progress.sort_by_key(|row| (row.lane, row.instance.clone()));
@@ -198,7 +198,7 @@ async fn folded_facts_are_what_facts_one_by_one_are() {
             1 | 2 => {
                 let most = u32::try_from(world.random.below(9)).unwrap();
                 let why = *world.random.pick(&[Trimming::Age, Trimming::Capacity]);
-                // Their bytes differ: text is not spelled alike.
+                // Their bytes differ, because the two stores encode text differently.
                 let left = sqlite.trim(at, &instances(), why, most).await.unwrap().transactions;
                 let too = postgres.trim(at, &instances(), why, most).await.unwrap().transactions;
                 assert_eq!(left, too, "{what}");

@@ -1,4 +1,4 @@
-//! The operators' views on PostgreSQL, and what moving a journal there keeps.
+//! The operators' views on PostgreSQL, and what moving a journal to it keeps.
 
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -69,7 +69,7 @@ async fn a_table_with_the_name_of_a_view_stops_the_migration_and_nothing_is_chan
     bring_up_to_date(&url).await.unwrap();
 }
 
-/// Every row of a journal, in a form that both stores share.
+/// Every row of a journal, in a form common to both stores.
 async fn rows(journal: &impl Shell, tables: [(&str, &str); 7]) -> Vec<Vec<Vec<Option<String>>>> {
     let mut all = Vec::new();
     for (table, columns) in tables {
@@ -97,7 +97,7 @@ const SHARED: [(&str, &str); 7] = [
     ("floors", "lane, floor"),
 ];
 
-/// The events that there are, and how far they were delivered.
+/// All events, and how far they have been delivered.
 async fn events(store: &dyn Store) -> (Vec<(EventId, Seq, Status)>, EventId, EventId, Option<EventId>) {
     let EventPage { events, last, forgotten, delivered } =
         store.events(&EventScope::All, EventId::FIRST, 1000).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_moved_journal_is_the_same_journal() {
         view => (view, columns),
     });
     let cut = |rows: Vec<Vec<Vec<Option<String>>>>| -> Vec<String> {
-        // PostgreSQL says `+00` behind a moment, leaves out a fraction's zeros, and cannot store U+0000.
+        // PostgreSQL writes `+00` after a timestamp, drops a fraction's trailing zeros, and cannot store U+0000.
         let text = |value: &Option<String>| {
             let text = value.clone().unwrap_or_default().replace('\0', "\u{2400}0");
             let time = text.trim_end_matches("+00");
@@ -149,7 +149,7 @@ async fn a_moved_journal_is_the_same_journal() {
     assert_eq!(format!("{:#?}", contract::moving::sorted(load(&claimed).await)), expected);
     assert_eq!(format!("{:?}", claimed.requests(&seqs).await.unwrap()), requests);
     assert_eq!(events(&claimed).await, told, "a listener goes on where it was");
-    // It goes on where it was.
+    // The journal continues at its last position.
     let last = load(&claimed).await.last;
     claimed.begin(&instances(), contract::LATER).await.unwrap();
     assert_eq!(append(&claimed, vec![draft(LaneId::Catalog, "next")]).await, [last.next()]);

@@ -1,4 +1,4 @@
-//! R10: an entry without an answer is given up only when it can no longer be executed anywhere.
+//! R10: an entry without an answer is abandoned only when it can no longer be executed anywhere.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn unanswered_everywhere(rig: &mut Rig) -> Vec<Effect> {
             last = rig.in_doubt(instance);
             assert!(!examines(&last), "round {round}: the abandoned requests may still be executed");
             if !(round == MAX_RETRIES - 1 && instance == B) {
-                // The other one is asked as soon as this one waits.
+                // The other instance is asked as soon as this one waits.
                 rig.quiesced(lane(), if instance == A { B } else { A });
             }
         }
@@ -79,7 +79,7 @@ fn r10_an_instance_that_says_nothing_happened_never_counts() {
     let mut rig = rig();
     for _ in 0..10 * MAX_RETRIES {
         for instance in [A, B] {
-            // A locked database: it is there, and does nothing. The other one is asked meanwhile.
+            // A locked database: the instance is reachable but executes nothing. The other one is asked meanwhile.
             let locked = Outcome::NotSent { retry: Retry::AfterBackoff };
             assert!(!examines(&rig.outcome(lane(), instance, locked)));
             assert!(!examines(&rig.quiesced(lane(), if instance == A { B } else { A })));

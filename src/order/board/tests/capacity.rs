@@ -1,4 +1,4 @@
-//! What a step may cost: long backlogs and many lanes without quadratic work.
+//! The cost of a step: long backlogs and many lanes without quadratic work.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::processor_time;
 
 const MANY: u64 = 100_000;
-/// Quadratic work takes minutes; this leaves room for a slow machine. It is processor time, so others may be busy.
+/// Quadratic work takes minutes, so this leaves room for a slow machine. It is processor time, so other processes do not count.
 const SOON: Duration = Duration::from_secs(60);
 
 #[track_caller]
@@ -79,7 +79,7 @@ fn a_catalog_change_wakes_only_what_it_is_about() {
     assert_eq!(rig.board.dirty.len(), 2);
 }
 
-/// A board of two instances with so many collections, each with a lane in which nothing is left to be done.
+/// Returns a board of two instances with this many collections, each with a lane in which nothing is left to do.
 fn settled_board(collections: u64) -> Rig {
     let numbers = 0..u128::from(collections);
     let id = |number: u128| CollectionId::new(Uuid::from_u128(1_000_000 + number));
@@ -104,7 +104,7 @@ fn settled_board(collections: u64) -> Rig {
     rig
 }
 
-/// What is done for each write, each read and several times a second, so often.
+/// Does the regular work this many times: what is done for each write, for each read and several times a second.
 fn usual_work(rig: &mut Rig, times: u32) -> Duration {
     let begun = processor_time();
     for _ in 0..times {
@@ -159,7 +159,7 @@ fn a_deletion_does_not_cost_a_look_at_every_other_collection() {
     assert_soon(begun);
 }
 
-/// An instance was away while many collections were written to: each lane comes in turn, so many at a time.
+/// An instance was away while many collections were written to. The lanes come in turn, a bounded number at a time.
 #[test]
 fn looking_again_costs_the_same_however_many_lanes_wait_and_reaches_them_all() {
     let mut rig = settled_board(3_000);
@@ -175,7 +175,7 @@ fn looking_again_costs_the_same_however_many_lanes_wait_and_reaches_them_all() {
         ack_policy: AckPolicy::Applied,
     };
     assert!(sends(&rig.step(Input::Journaled((0..).zip(lanes).map(submission).collect()))).is_empty());
-    // Nothing announces it.
+    // No input announces it.
     rig.board.reach = vec![Reach::Here, Reach::Away];
     let mut look = |look| sends(&rig.step(Input::LookAgain(look))).len();
     let around = [(); 4].map(|()| look(Look::Around));

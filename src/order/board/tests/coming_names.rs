@@ -1,4 +1,4 @@
-//! What a deletion would take that is not there yet: the names that entries before it bring.
+//! What a deletion would delete that does not exist yet: the names that entries before it bring.
 
 use super::*;
 

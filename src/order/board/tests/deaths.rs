@@ -1,4 +1,4 @@
-//! R13: who is blamed for a death, where a suspect may go, and what a quarantine leaves.
+//! R13: which entry is blamed for a death, where a suspect may go, and what a quarantine leaves.
 
 mod reads;
 
@@ -41,7 +41,7 @@ impl Rig {
         effects
     }
 
-    /// It is back, and has quiesced.
+    /// The instance is back and has quiesced.
     fn returns(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
         self.reach(instance, Reach::Here);
         self.quiesced(lane, instance)
@@ -319,7 +319,7 @@ fn r13_what_may_have_been_acknowledged_is_never_quarantined() {
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored_lane(2, vec![perhaps])]);
     let settle = WaitReason::Settle { in_a_row: 0 };
     let deaths = |in_a_row| WaitReason::Deaths { in_a_row };
-    // It is sent less and less often.
+    // The entry is sent less and less often.
     for wait in [settle, settle, settle, deaths(1), deaths(2)] {
         for instance in [A, B] {
             let effects = rig.returns(lane(), instance);
@@ -343,7 +343,7 @@ fn r13_after_a_restart_a_suspect_is_bound_still() {
     assert_eq!(sent(&rig.quiesced(lane(), A)), []);
     assert_eq!(sent(&rig.quiesced(lane(), B)), [(lane(), B, 2)]);
     let record = set_aside(&rig.dies(lane(), B, Company::Others), 2).expect("its second death");
-    // What was sent to A before the restart is not known, and A is the one that is left.
+    // It is not known what was sent to A before the restart, and A is the one that is left.
     assert_eq!((record.quarantined, record.diverged), (vec![(lane(), B)], vec![]));
 }
 

@@ -131,7 +131,7 @@ fn r7_a_deletion_that_took_what_is_in_doubt_does_not_wait_for_it() {
     rig.reach(B, Reach::Away);
     rig.quiesced(LaneId::Catalog, A);
     assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![2])], "in doubt: it goes first");
-    // It is gone: the deletion was executed there before the restart.
+    // The collection is gone: the deletion was executed there before the restart.
     assert_eq!(sends(&rig.outcome(lane(), A, Outcome::Unfit)), [(A, vec![3])]);
     rig.deleted(A);
     let effects = rig.recorded(LaneId::Catalog, A);
@@ -141,8 +141,8 @@ fn r7_a_deletion_that_took_what_is_in_doubt_does_not_wait_for_it() {
     );
 }
 
-/// Without this, an entry that an instance cannot execute, since it has lost the collection, and a deletion that waits for
-/// that entry would wait for each other, and all clients of the catalog with them.
+/// Without this, an entry that an instance cannot execute because it has lost the collection, and a deletion that waits
+/// for that entry, would wait for each other, and all clients of the catalog with them.
 #[test]
 fn r7_a_collection_that_is_lost_is_missed_while_a_deletion_waits() {
     let mut rig = Rig::new(2);

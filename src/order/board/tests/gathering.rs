@@ -1,4 +1,4 @@
-//! R19: a busy lane's next request waits for the writers that were just answered, and what is replicated for more.
+//! R19: a busy lane's next request waits for the writers that were just answered, and replication waits for more.
 
 use super::*;
 
@@ -67,11 +67,11 @@ fn r19_nothing_is_held_in_a_lane_with_one_writer() {
 
 #[test]
 fn r19_nothing_is_held_that_could_not_grow() {
-    // What comes next may not share a request.
+    // The next entry may not share a request.
     let mut rig = two_wait_behind_one_that_is_answered();
     rig.write(Kind::Delete);
     assert_eq!(to_a(&rig.recorded(lane(), A)), [[3, 4]]);
-    // It is full.
+    // The request is full.
     let mut rig = Rig::holding(2);
     rig.write(Kind::Add);
     for _ in 0..LIMITS.documents + 20 {
@@ -79,11 +79,11 @@ fn r19_nothing_is_held_that_could_not_grow() {
     }
     rig.applied(A);
     assert_eq!(to_a(&rig.recorded(lane(), A))[0].len(), LIMITS.documents as usize);
-    // A deletion without a verdict follows: nothing that comes now stands before it.
+    // A deletion without a verdict follows: nothing new comes before it.
     let mut rig = two_wait_behind_one_that_is_answered();
     rig.delete_collection();
     assert_eq!(to_a(&rig.recorded(lane(), A)), [[3, 4]]);
-    // Its own kind is never merged.
+    // An entry of this kind is never merged.
     let mut rig = Rig::holding(2);
     rig.write(Kind::Delete);
     rig.write(Kind::Delete);
@@ -106,7 +106,7 @@ fn r19_recovery_is_not_held() {
     let mut rig = two_wait_behind_one_that_is_answered();
     rig.step(Input::ClientGone { lane: lane(), seq: Seq::new(3) });
     assert_eq!(to_a(&rig.recorded(lane(), A)), [[3, 4]], "nobody waits for the first one");
-    // What an instance did not take goes on at once.
+    // An entry that an instance did not take goes on at once.
     let mut rig = two_wait_behind_one_that_is_answered();
     rig.recorded(lane(), A);
     rig.step(Input::WritersAwaited { lane: lane(), after: Seq::new(2) });
@@ -149,7 +149,7 @@ fn to_b(effects: &[Effect]) -> Vec<Vec<u64>> {
     sends(effects).into_iter().filter(|(instance, _)| *instance == B).map(|(_, seqs)| seqs).collect()
 }
 
-/// A lane with writers whose first entry is executed on A, and held on its way to B.
+/// A lane with writers whose first entry was executed on A, and is held on its way to B.
 fn held_on_its_way() -> Rig {
     let mut rig = Rig::holding(2);
     rig.write(Kind::Add);
@@ -193,7 +193,7 @@ fn r19_what_a_lone_writer_wrote_is_replicated_at_once() {
         rig.applied(B);
         rig.recorded(lane(), B);
     }
-    // The next one is under way when the last one is recorded there.
+    // The next entry is under way when the last one is recorded there.
     rig.write(Kind::Add);
     rig.applied(A);
     rig.recorded(lane(), A);

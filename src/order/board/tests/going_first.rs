@@ -1,4 +1,4 @@
-//! Which lane goes first, how often it has failed, and what makes good a wake-up that was missed.
+//! Which lane goes first, how often it has failed, and what makes up for a missed wake-up.
 
 use super::*;
 use crate::order::entry::ClientState;
@@ -54,7 +54,7 @@ fn a_client_that_waits_in_the_lane_waits_for_what_stands_before_it_too() {
         send_priority(&rig.recorded(lane(), A)).precedence,
         precedence(ClientState::Waiting, Priority::Normal, 3)
     );
-    // Answered: no client waits in the lane any more.
+    // Answered: no client waits in the lane now.
     rig.applied(A);
     rig.recorded(lane(), A);
     assert!(rig.board.lanes[&lane()].waiting.is_empty());
@@ -139,7 +139,7 @@ fn a_wake_up_that_was_missed_is_made_good() {
     let mut rig = Rig::new(1);
     rig.reach(A, Reach::Away);
     rig.write(Kind::Delete);
-    // It is back, and no input says so to the board.
+    // The instance is back, and no input reports that to the board.
     rig.board.reach[A.0] = Reach::Here;
     assert!(sends(&rig.step(Input::Journaled(Vec::new()))).is_empty(), "nothing else wakes the lane");
     assert_eq!(sends(&rig.step(Input::LookAgain(Look::Everywhere))), [(A, vec![2])]);

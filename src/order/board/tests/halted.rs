@@ -1,4 +1,4 @@
-//! Halted lanes: nothing is done in them, and nothing that was acknowledged is read as if it were not.
+//! Halted lanes: nothing is done in them, and no read misses what was acknowledged.
 
 use std::collections::BTreeSet;
 

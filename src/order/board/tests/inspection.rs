@@ -1,4 +1,4 @@
-//! What an inspection of an instance may conclude, and when (R8).
+//! The conclusions that an inspection of an instance may draw, and when (R8).
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn create(rig: &mut Rig) -> Vec<Effect> {
     rig.submit(LaneId::Catalog, profile(Kind::CreateDatabase), Intent::Plain, AckPolicy::Durable)
 }
 
-/// Both waits would meet: the entry may wait for what is there to be adopted.
+/// Otherwise both would wait for each other: the entry may wait for the adoption of what is there.
 #[test]
 fn r8_an_entry_that_was_never_sent_keeps_nobody_from_adopting() {
     let mut rig = Rig::new(2);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The journal begins after the fifth entry; A has all of it, and B this much.
+/// The journal begins after the fifth entry. A has all of it, and B up to this position.
 fn below_the_floor(durable: u64, state: LaneState) -> Rig {
     let mut lanes = vec![restored_catalog(2, Vec::new()), restored_lane(2, Vec::new())];
     for lane in &mut lanes {

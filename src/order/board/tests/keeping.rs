@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Two copies that were adopted: B's differs from what A serves.
+/// Two adopted copies: B's differs from the one that A serves.
 pub fn adopted() -> Rig {
     let mut restored = restored_lane(2, Vec::new());
     for (index, state) in [LaneState::InStep, LaneState::Diverged].into_iter().enumerate() {
@@ -67,7 +67,7 @@ fn r18_what_was_acknowledged_keeps_a_copy_that_lacks_it_from_taking_over() {
     assert!(lacks(&rig), "{:?}", can_keep(&rig, B));
     assert!(keep(&mut rig, B).is_empty());
     assert_eq!((rig.state_of(A), rig.state_of(B)), (LaneState::InStep, LaneState::Diverged));
-    // It had it once, and has come back older.
+    // B had the write once, and has come back older.
     let comparison = rig.board.comparisons().remove(0);
     let effects = rig.step(Input::FoundEqual(comparison));
     rig.settle(effects);

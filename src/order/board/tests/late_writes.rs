@@ -1,4 +1,4 @@
-//! What an earlier edge may have sent too late: the replica is not trusted, and not compared before a settle time of its own.
+//! Late writes of an earlier edge: the replica is not trusted, and not compared before a settle time of its own.
 
 use super::*;
 
@@ -6,7 +6,7 @@ fn late_write(rig: &mut Rig, lane: LaneId) -> Vec<Effect> {
     rig.step(Input::LateWrite { lane, instance: B })
 }
 
-/// Which waits of the second instance begin.
+/// The waits that begin for the second instance.
 fn waits(effects: &[Effect]) -> Vec<WaitId> {
     let wait = |effect: &Effect| match effect {
         Effect::Perform(Action::AwaitQuiescence { instance: B, wait, .. }) => Some(*wait),

@@ -92,12 +92,12 @@ pub(super) struct Rig {
     holds: Holds,
 }
 
-/// What the shell does when it is asked to hold something (rule R19).
+/// How the shell reacts when it is asked to hold something (rule R19).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holds {
-    /// It pays for nobody.
+    /// It ends every hold at once.
     EndAtOnce,
-    /// The test ends them.
+    /// The test ends the holds.
     Last,
 }
 
@@ -126,12 +126,12 @@ impl Rig {
         rig
     }
 
-    /// With the last entry's position.
+    /// Returns a rig with this board, whose last entry is at `seq`.
     pub fn of(board: Board, seq: u64) -> Self {
         Rig { board, seq, holds: Holds::EndAtOnce }
     }
 
-    /// Its holds are the test's to end.
+    /// Returns a rig whose holds the test ends.
     pub fn holding(count: usize) -> Self {
         Rig { holds: Holds::Last, ..Rig::new(count) }
     }
@@ -203,13 +203,14 @@ impl Rig {
         self.step(Input::Recorded { lane, instance })
     }
 
-    /// The replica's wait is over.
+    /// Reports that the replica's wait is over.
     pub fn quiesced(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
         let wait = self.board.lanes[&lane].progress(instance).wait;
         self.step(Input::Quiesced { lane, instance, wait })
     }
 
-    /// Applies and records whatever is open or replicated in the collection's lane, on all instances, until nothing is left to send.
+    /// Applies and records whatever is open or replicated in the collection's lane, on all instances, until nothing is
+    /// left to send.
     pub fn settle(&mut self, mut effects: Vec<Effect>) {
         while let Some(effect) = effects.pop() {
             effects.extend(match effect {
@@ -274,7 +275,7 @@ pub(super) fn sends(effects: &[Effect]) -> Vec<(InstanceId, Vec<u64>)> {
         .collect()
 }
 
-/// What clients are answered.
+/// The answers that clients get.
 pub(super) fn answers(effects: &[Effect]) -> Vec<(u64, Verdict)> {
     effects
         .iter()

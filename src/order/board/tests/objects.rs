@@ -15,7 +15,7 @@ impl Rig {
         self.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, AckPolicy::Durable)
     }
 
-    /// The change of the collection is applied on the instance, and durable.
+    /// Applies the change of the collection on the instance, durably.
     fn changed(&mut self, instance: InstanceId) {
         let changes = vec![CatalogChange::CollectionRenamed { collection: collection(), name: "docs".to_owned() }];
         self.outcome(LaneId::Catalog, instance, Outcome::Applied(Consequences { changes, diverged: Vec::new() }));
@@ -70,7 +70,7 @@ fn a_change_of_the_collection_ends_its_objects_version() {
     assert_eq!(rig.shown_by(), [A, B]);
 }
 
-/// An agreement rejects what every instance failed, and may have executed.
+/// An agreement rejects what every instance failed and may have executed.
 #[test]
 fn a_change_that_is_rejected_ends_the_version_too() {
     let mut rig = Rig::new(1);
@@ -112,7 +112,7 @@ fn a_change_of_another_collection_leaves_the_version_as_it_is() {
     }
 }
 
-/// After a restart, too, and for an id that the catalog has no collection of.
+/// Also after a restart, and for an id that no collection in the catalog has.
 #[test]
 fn a_change_of_what_is_not_known_ends_every_version() {
     let unknown = Intent::Changes(CollectionId::new(Uuid::from_u128(9)));

@@ -76,7 +76,7 @@ fn placement_a_drained_instance_takes_what_nobody_else_can() {
     assert_eq!(sends(&rig.write(Kind::Delete)), [(A, vec![2])]);
 }
 
-/// A server that hangs behind a green heartbeat: its settle time is over, and what it left unanswered is sent again.
+/// A server that hangs although its heartbeat is green: its settle time is over, and what it left unanswered is sent again.
 #[test]
 fn placement_nobody_waits_for_one_that_may_hang_once_more() {
     let mut rig = Rig::new(2);

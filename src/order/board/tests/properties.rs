@@ -1,4 +1,4 @@
-//! Properties: runs are built of what may share a request, and folding a change twice changes nothing more.
+//! Properties: runs contain only what may share a request, and folding a change twice has no further effect.
 
 use proptest::prelude::*;
 
@@ -80,7 +80,7 @@ fn progress() -> impl Strategy<Value = Scope> {
     prop_oneof![Just(scope()), Just(Scope::new(DEFAULT_TENANT, "other"))]
 }
 
-/// Changes as Chroma allows them: a name is an id's own, so that no two collections share one.
+/// Changes as Chroma allows them: each id has its own name, so that no two collections share one.
 fn change() -> impl Strategy<Value = CatalogChange> {
     prop_oneof![
         (id(), progress()).prop_map(|(collection, scope)| CatalogChange::CollectionCreated {

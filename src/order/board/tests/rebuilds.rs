@@ -1,10 +1,10 @@
-//! R14: which copies are made anew, when a lane is held for one, and when the new copy is admitted.
+//! R14: which copies are replaced by new ones, when a lane is held for one, and when the new copy is admitted.
 
 use super::*;
 use crate::order::vouching::{Company, Vouching};
 
 impl Rig {
-    /// A's copy is out of step, A is there, and nothing can be executed there any more.
+    /// A's copy is out of step, A is reachable, and nothing can still be executed there.
     pub fn diverged() -> Rig {
         let mut rig = Rig::new(2);
         rig.step(Input::Missing { instance: A, collections: vec![collection()] });
@@ -15,7 +15,7 @@ impl Rig {
         self.board.rebuilds().pop().expect("a copy to be made")
     }
 
-    /// The lane is held, and stands still.
+    /// Holds the lane until it stands still.
     pub fn held(&mut self) -> Rebuild {
         let rebuild = self.rebuild();
         self.step(Input::CopyBegun(rebuild));
@@ -87,7 +87,7 @@ fn r14_a_copy_whose_names_are_in_doubt_rests_before_the_next_attempt() {
     assert_ne!(rig.rebuild(), rebuild, "what was wanted before the wait is late");
 }
 
-/// Whoever gives up late ends neither an admission that is becoming durable nor the hold of its lane.
+/// Giving up late ends neither an admission that is becoming durable nor the hold of its lane.
 #[test]
 fn r14_an_admission_that_becomes_durable_is_not_given_up() {
     let mut rig = Rig::diverged();

@@ -19,7 +19,7 @@ impl Rig {
         self.board.rebuilds().pop().expect("a copy to be made whole")
     }
 
-    /// It was compared, and the lane is held and stands still.
+    /// The copy was compared, and the lane is held and stands still.
     fn repair_compared(&mut self, rebuild: Rebuild) {
         self.step(Input::CopyBegun(rebuild));
         self.step(Input::CutoverWanted(rebuild));
@@ -111,7 +111,7 @@ fn r14_a_wait_that_began_amid_a_repair_does_not_end_what_it_left() {
     assert_eq!(rig.board.rebuilds().len(), 1);
 }
 
-/// It may not have been there when its record was compared.
+/// The entry may not have been executed yet when its record was compared.
 #[test]
 fn r14_what_enters_the_lane_while_a_copy_is_compared_is_looked_at_again() {
     let (mut rig, rebuild) = Rig::repaired();
@@ -122,7 +122,7 @@ fn r14_what_enters_the_lane_while_a_copy_is_compared_is_looked_at_again() {
     assert_eq!(rig.board.cutover_state(rebuild), CutoverState::Ready { touched: Some(vec![Seq::new(3)]) });
 }
 
-/// Its server may have come back older: what was compared there is not what it holds.
+/// The server may have come back older, so what was compared may not be what it holds.
 #[test]
 fn r14_a_repaired_copy_is_compared_again_if_its_instance_went_away() {
     let older = |rig: &mut Rig| drop(rig.step(Input::Older { instance: A, through: Seq::ZERO }));
@@ -156,7 +156,7 @@ fn r14_a_copy_that_went_away_while_its_lane_was_held_is_not_admitted() {
     assert_eq!((rig.state_of(A), rig.board.admits(rebuild)), (LaneState::Diverged, false));
 }
 
-/// It was read partly before and partly after.
+/// The copy was read partly before and partly after the repair.
 #[test]
 fn r14_what_was_compared_with_a_copy_that_was_repaired_meanwhile_is_not_admitted() {
     let mut rig = Rig::new(3);
@@ -223,8 +223,8 @@ fn r14_an_edge_that_follows_waits_before_it_repairs_what_another_has_begun() {
     assert!(rig.board.can_repair(rig.next_rebuild()));
 }
 
-/// What a copy that is out of step holds at its position is brought there by a repair, perhaps: a server that comes back with what
-/// it held before that is older.
+/// A copy that is out of step may get what it should hold at its position only from a repair. So a server that comes
+/// back with what it held before the repair is older.
 #[test]
 fn r16_a_marker_from_before_a_repair_does_not_claim_what_it_brought() {
     let (mut rig, rebuild) = Rig::repaired();

@@ -1,4 +1,4 @@
-//! What an instance that returns has to catch up with: what was there then, not what came after.
+//! What a returning instance has to catch up with: the entries that existed then, not those that came later.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! R15: a write is taken back only if nothing of it can have been executed anywhere.
+//! R15: a write is withdrawn only if nothing of it can have been executed anywhere.
 
 use super::*;
 use crate::order::failures::{Signature, Writable};
@@ -56,7 +56,7 @@ fn r15_what_is_under_way_or_may_have_been_executed_is_never_withdrawn() {
         rig.in_doubt(A);
         rig.outcome(lane(), B, Outcome::NotSent { retry: Retry::AfterBackoff });
     };
-    // It calmed down, and the instance left the lane: it may have been executed there all the same.
+    // The instance quiesced and left the lane. The entry may have been executed there nevertheless.
     let diverged = |rig: &mut Rig| {
         in_doubt(rig);
         rig.step(Input::Missing { instance: A, collections: vec![collection()] });

@@ -1,14 +1,14 @@
-//! The end in good order while writes are being sent: what is waited for, for how long, and what the next edge is told.
+//! The end in good order while writes are being sent: what is waited for, for how long, and what is reported to the next edge.
 
 use super::*;
 use crate::lease::LeaseEnded;
 
-/// Of a real clock, since that is a lease's; long enough for any machine.
+/// On the real clock, which a lease uses; long enough for any machine.
 fn granted_for_long() -> Result<Claim, LeadershipError> {
     Ok(Claim::Granted { term: LeaseTerm::For(Duration::from_secs(60)), predecessor: Predecessor::Gone })
 }
 
-/// Lets everything else that is ready go on, and the clock stand still.
+/// Lets all other ready tasks run while the clock stands still.
 async fn let_others_go_on() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
