@@ -189,7 +189,7 @@ impl<'a> Ahead<'a> {
     }
 }
 
-/// How many records are equal from here on now, and whether neither has more.
+/// Makes one page equal. Returns how many records are equal from here on, and whether neither side has more.
 async fn one_page(
     sides: &Sides<'_>,
     cursor: &mut Cursor,

@@ -67,7 +67,8 @@ pub struct HealOptions {
     pub memory: usize,
 }
 
-/// A page is held as an answer and as records, of both sides and of the source's next page, and once more as it is sent.
+/// How many pages are in memory at once: as an answer and as records, of both sides and of the source's next page, and
+/// as the body that is sent, while it is built.
 const PAGES_IN_MEMORY: usize = 8;
 
 /// How an attempt to make a copy whole ended.
