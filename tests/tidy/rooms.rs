@@ -65,8 +65,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("heal", &["chroma", "clock", "coordinator", "current", "ids", "instance", "journal", "lasting", "order", "proof"]),
     ("audit", &["chroma", "clock", "coordinator", "current", "heal", "ids", "instance", "lasting", "order"]),
     ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
-    // The rooms that clients and operators reach. None sends a write to an instance. The HTTP that proxy, pages and
-    // configuration share.
+    // The rooms that clients and operators reach. None sends a write to an instance.
+    // The HTTP that proxy, pages and configuration share.
     ("web", &["auth", "chroma", "clock", "ids", "instance", "journal", "traces"]),
     // A connection before its requests are parsed.
     ("wire", &["clock", "lasting"]),
