@@ -48,8 +48,8 @@ impl World {
         }
     }
 
-    /// Returns whether the board knows of a write. It executes writes that are durable but not yet reported on the kept
-    /// copy.
+    /// Returns whether the board knows of a write. Writes that are durable but not yet reported are executed on the
+    /// kept copy.
     fn was_written_to(&self, lane: LaneId) -> bool {
         let durable = self.journal.instances().any(|at| self.journal.durable(lane, at) > Seq::ZERO);
         durable || self.journal.between(lane, Seq::ZERO, self.board.last()).next().is_some()
