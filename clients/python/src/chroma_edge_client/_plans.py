@@ -241,7 +241,7 @@ def limits(timeout: float) -> httpx.Timeout:
 
 
 def is_lost(error: httpx.TransportError) -> bool:
-    """Whether the request may go through another time; one that cannot be sent at all never will."""
+    """Returns whether the request may succeed another time. One that cannot be sent at all never will."""
     return not isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError))
 
 
