@@ -1,6 +1,6 @@
-// chroma-edge-client: transaction ids, safe retries and recovery for writes to Chroma through chroma-edge. One
-// self-contained ES module for browsers and Node 20. The edge serves it at /transaction/safety/client.js. Types:
-// chroma-edge-client.d.ts. Requests, and what the client relies on: clients/PROTOCOL.md. License: Apache-2.0.
+// chroma-edge-client: transaction ids, safe retries and recovery for writes to Chroma through chroma-edge.
+// One self-contained ES module for browsers and Node 20. The edge serves it at /transaction/safety/client.js.
+// Types: chroma-edge-client.d.ts. Requests, and what the client relies on: clients/PROTOCOL.md. License: Apache-2.0.
 
 /** The version of this library. */
 export const VERSION = "0.1.0";
@@ -409,7 +409,7 @@ export class TransactionSafetyClient {
     return (await this.request("GET", "/transaction/safety/status", options)).data;
   }
 
-  /** Waits until the transaction is final. Rejects if it was rejected or given up, or after `timeout`. */
+  /** Waits until the transaction is final. Throws if it was rejected or given up, or after `timeout`. */
   async pollForTransactionCompletion(id, options = {}) {
     const { signal, done } = joined([options.signal, this.#closed.signal]);
     try {
