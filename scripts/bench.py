@@ -1,11 +1,12 @@
 """`make bench`: what the edge costs and what it saves, as one table, on real servers.
 
-    make bench [ROWS=writes,reads]      which rows there are: `scripts/bench.py --list`
+    make bench [ROWS=writes,reads]      for the list of rows: `scripts/bench.py --list`
 
-Everything that is compared takes turns in short rounds of one run, so that a machine that is slow for a while is slow for all:
-the table holds the medians of the rounds' ratios, and the middle half of them. The clients are those of `load.py`, which cost next to
-nothing. `target/bench/report.json` has every round. How a single part is measured further is in the `bench_*.py` beside this
-file. Nothing is asserted: a machine that does other work besides measures that work. Standard library only.
+Everything that is compared takes turns in short rounds of one run, so that a machine that is slow for a while is slow
+for all. The table shows the median of the rounds' ratios, and the middle half of them. The clients are those of
+`load.py`, which cost next to nothing. `target/bench/report.json` has every round. The `bench_*.py` beside this file
+measure single parts in more detail. Nothing is asserted: on a machine that does other work, that work is measured too.
+Standard library only.
 """
 
 import argparse
@@ -36,7 +37,7 @@ class Table:
         self.rows = []
 
     def ratio(self, what, ours, theirs, must=""):
-        """Ours by theirs, round by round."""
+        """Adds our values divided by theirs, round by round."""
         self._add(what, [mine / its for mine, its in zip(ours, theirs)], "x", must)
 
     def value(self, what, values, unit, must=""):
@@ -72,7 +73,7 @@ def bulk(table, start, rounds):
 
 
 def lone(table, start, rounds):
-    """One writer, and no replica that takes its share of the processors."""
+    """One writer, without a replica that would share the processors."""
     bare, edge = targets = [start(name) for name in ("bare", "edge")]
     edge.cluster.servers[1].kill()
     edge.follows = False
@@ -82,7 +83,7 @@ def lone(table, start, rounds):
 
 
 def reads(table, start, rounds):
-    """Small reads on eight connections, with nginx in the same run where it is installed."""
+    """Small reads on eight connections, with nginx in the same run if it is installed."""
     cluster, own = bench_reads.filled(start.clusters, start.folder, 10_000)
     targets = bench_reads.reached(cluster)
     options = SimpleNamespace(rounds=rounds, connections=8, count=100)
@@ -98,7 +99,7 @@ def reads(table, start, rounds):
 
 
 def whole(table, start, rounds):
-    """A collection of 20,000 records read in one answer of some 160 MB."""
+    """A collection of 20,000 records, read in one answer of some 160 MB."""
     cluster, own = bench_reads.filled(start.clusters, start.folder, 20_000)
     idle = cluster.edge.memory("VmHWM")
     took = {"bare": [], "edge": []}
@@ -114,7 +115,7 @@ def whole(table, start, rounds):
 
 
 def backlog(table, start, rounds):
-    """What an instance missed while it was away, against the same writes one by one to a bare server."""
+    """The writes that an instance missed while it was away, compared with the same writes one by one to a bare server."""
     bare, edge = start("bare"), start("edge")
     bench_writes.measure(bare, "one-by-one", 1, 200)
     replica = edge.cluster.servers[1]
@@ -149,7 +150,7 @@ def lists(table, start, rounds):
 
 
 def idle(table, start, rounds):
-    """What an edge takes that nobody uses."""
+    """What an idle edge takes."""
     edge = start("edge").cluster.edge
     before = bench_reads.processor_time(edge.pid)
     time.sleep(5)
@@ -176,7 +177,7 @@ def journal(table, start, rounds):
 
 
 def growth(table, start, rounds):
-    """What grows with what the edge holds: a quarter of an hour, and only when it is named."""
+    """How costs grow with what the edge holds. Takes a quarter of an hour, and runs only when it is named."""
     edges = bench_growth.run(start.clusters, start.folder, bench_growth.parser().parse_args(["--rounds", str(rounds)]))
     bench_growth.show(edges)
     for store in ("sqlite", "postgres"):
@@ -189,7 +190,7 @@ def growth(table, start, rounds):
 
 
 ROWS = {row.__name__: row for row in (writes, bulk, lone, reads, whole, backlog, lists, idle, journal, growth)}
-# Those that take longer than all others together.
+# Rows that take longer than all others together.
 ASKED_FOR = {"growth"}
 
 

@@ -1,10 +1,12 @@
-"""What grows with what the edge holds: start, memory, processor when idle, a write and a read, with few and many collections and
-transactions, in one lane and in many.
+"""How costs grow with what the edge holds.
 
-Journals are filled directly, with collections that are mapped on two servers and with finished transactions. The servers are
-those of `costless.py`: what is measured is the edge. All edges run at once and take turns in short rounds, so that a machine that is slow
-for a while is slow for all; compare the columns of one run, not the numbers of different runs. Processor time is the edge's own
-and holds on a busy machine, times do not. Standard library only.
+Measured: start, memory, idle processor time, a write and a read, with few and many collections and transactions, in
+one lane and in many.
+
+Journals are filled directly, with collections that are mapped on two servers and with finished transactions. The
+servers are those of `costless.py`, so that only the edge is measured. All edges run at once and take turns in short
+rounds, so that a machine that is slow for a while is slow for all. Compare the columns of one run, not the numbers of
+different runs. Processor time is the edge's own and holds on a busy machine, times do not. Standard library only.
 """
 
 import argparse
@@ -37,7 +39,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Holding:
-    """What an edge holds."""
+    """The content of an edge."""
 
     store: str
     collections: int
@@ -49,34 +51,34 @@ class Holding:
 
 @dataclass
 class Figures:
-    """What was measured of one edge."""
+    """The measurements of one edge."""
 
     seconds: dict = field(default_factory=dict)
     # Seconds of processor time until it was ready.
     start: float = 0.0
     idle: float = 0.0
     memory: int = 0
-    # By what is done: a value for each round.
+    # By operation: a value for each round.
     waits: dict = field(default_factory=dict)
     cpu: dict = field(default_factory=dict)
 
 
 def rows_of(holding):
-    """A transaction for each position: its lane, when it began, its body."""
+    """Yields a transaction for each position: its lane, when it began, its body."""
     begun, step = int(time.time() * 1000) - SPAN, SPAN // holding.transactions
     for seq in range(1, holding.transactions + 1):
         yield seq, collection_id(0, (seq - 1) % holding.collections), begun + seq * step, BODY % seq
 
 
 def last_of(holding, number):
-    """The last position of the lane of this collection."""
+    """Returns the last position in the lane of this collection."""
     full, rest = divmod(holding.transactions, holding.collections)
     rounds = full + (number < rest)
     return (rounds - 1) * holding.collections + number + 1 if rounds else 0
 
 
 def mapped(holding):
-    """Its id, its id on each instance, its name, its last position."""
+    """Yields for each collection its id, its id on each instance, its name and its last position."""
     for number in range(holding.collections):
         ids = [collection_id(instance, number) for instance in range(len(INSTANCES))]
         yield ids[0], ids, name_of(number), last_of(holding, number)
@@ -234,7 +236,7 @@ class Held:
         return f"{COLLECTIONS}/{collection_id(0, number * max(1, self.holding.collections // LANES) % self.holding.collections)}"
 
     def write_all(self, lanes, count):
-        """The waits for so many writes in each of so many lanes, one after the other in each."""
+        """Returns the waits for this many writes in each of this many lanes, one after the other in each lane."""
         body = {"ids": ["a"], "embeddings": [[0.1, 0.2, 0.3]], "documents": ["a document of some words"]}
         return self.ask_all("add", body, lanes, count)
 
@@ -246,7 +248,7 @@ class Held:
         return closed_loop([self.edge.port], [Loop([[one]], count) for one in requests]).waits
 
     def settle(self):
-        """Until what was written is everywhere, and recorded."""
+        """Waits until everything written is replicated and recorded."""
         until = time.monotonic() + PATIENCE
         while self.cluster.status()["pending_writes"]:
             if time.monotonic() > until:
@@ -289,7 +291,8 @@ def idle(edges, seconds):
 
 
 def holdings(options):
-    """The smallest with each other number in turn, and the largest of both."""
+    """Yields each number of collections with the fewest transactions, then the fewest and the most collections with the
+    most."""
     few, many = options.transactions[0], options.transactions[-1]
     for store in options.stores:
         for collections in options.collections:
@@ -313,7 +316,7 @@ def show(edges):
 
 
 def run(clusters, folder, options):
-    """The edges, measured."""
+    """Starts, fills and measures the edges."""
     postgres = None
     if "postgres" in options.stores:
         postgres = Postgres(folder)

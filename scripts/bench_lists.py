@@ -1,11 +1,11 @@
 """What lists of collections cost through the edge: ratios to a bare Chroma server, taken in one run.
 
-Measured: a client that reads 30 pages of 10 of 1,000 collections; a list of 3,000 at once; the first such list after a start
-of the edge, when it has read none of them; a collection by its name; and a writer of single documents beside
+Measured: a client that reads 30 pages of 10 of 1,000 collections; a list of 3,000 at once; the first such list after a
+start of the edge, when it has read none of them; a collection by its name; and a writer of single documents beside
 eight clients that read page after page.
 
-Bare server and edge take turns in short rounds, so that a machine that is slow for a while is slow for both; compare the
-ratios, not the numbers of different runs. Standard library only.
+Bare server and edge take turns in short rounds, so that a machine that is slow for a while is slow for both. Compare
+the ratios, not the numbers of different runs. Standard library only.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PAGES, PAGE, LISTERS = 30, 10, 8
 
 
 class Target:
-    """One of the things compared."""
+    """One of the compared targets."""
 
     def __init__(self, name, cluster, server):
         self.name, self.cluster, self.server = name, cluster, server
@@ -91,7 +91,7 @@ def by_name(connection):
 
 
 def beside_listers(target, collection, round_number, writes):
-    """A writer's waits while eight clients read page after page of 1,000 collections, its own among them."""
+    """Returns a writer's waits while eight clients read page after page of 1,000 collections, including its own."""
     over, failures = threading.Event(), []
 
     def lister():
@@ -100,7 +100,7 @@ def beside_listers(target, collection, round_number, writes):
             while not over.is_set():
                 pages(connection)
             connection.close()
-        except Exception as error:  # Told by the main thread.
+        except Exception as error:  # Reported by the main thread.
             failures.append(error)
 
     threads = [threading.Thread(target=lister) for _ in range(LISTERS)]

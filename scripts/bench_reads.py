@@ -1,13 +1,13 @@
 """What a read costs through the edge: ratios taken in one run, and instructions for each request.
 
-A few connections send the same request again and again (a) to a bare Chroma server, (b) through the edge in front of that
-server and a replica, (c) through nginx in front of the same server, where nginx is installed. They take turns in short
-rounds, so that a machine that is slow for a while is slow for all; compare the ratios, not the numbers of different
-runs. The clients are those of `load.py`: a library for HTTP costs more than what is measured. Reads go to the primary.
+A few connections repeat the same request (a) to a bare Chroma server, (b) through the edge in front of that server and
+a replica, (c) through nginx in front of the same server, if nginx is installed. They take turns in short rounds, so
+that a machine that is slow for a while is slow for all. Compare the ratios, not the numbers of different runs. The
+clients are those of `load.py`, because an HTTP library costs more than what is measured. Reads go to the primary.
 
-Beside the rates stand the microseconds of processor time that the edge takes for a request. They swing with the machine;
-`--instructions` counts instead how many instructions of its own the edge executes (under Valgrind's callgrind, which must be
-installed), which repeats within a few percent. Standard library only.
+Besides the rates, it shows the microseconds of processor time that the edge takes for a request. They vary with the
+machine. `--instructions` counts instead how many instructions of its own the edge executes (under Valgrind's
+callgrind, which must be installed). That is repeatable within a few percent. Standard library only.
 """
 
 import argparse
@@ -35,13 +35,13 @@ def request(method, path, body=None):
 
 
 def together(port, bytes_, connections, count):
-    """The seconds that so many connections take for so many requests each."""
+    """Returns the seconds that this many connections take for this many requests each."""
     return closed_loop([port], [Loop([[bytes_]], count)] * connections).took
 
 
 def processor_time(pid):
-    """Microseconds that the process has taken so far, with all of its threads."""
-    # The clock of another process, as clock_getcpuclockid(3) makes it.
+    """Returns the microseconds that the process has taken so far, over all of its threads."""
+    # The clock of another process, as clock_getcpuclockid(3) computes it.
     return time.clock_gettime_ns((~pid << 3) | 2) / 1000
 
 
@@ -114,7 +114,7 @@ def spread(values):
 
 
 def instructions(options, cluster, own, wanted):
-    """Starts the edge under callgrind, and counts what it executes for so many requests, less what it does when idle."""
+    """Starts the edge under callgrind, and counts the instructions for some requests, less what it executes when idle."""
     edge, out = cluster.edge, cluster.folder / "callgrind"
     edge.stop()
     edge.command = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", "--instr-atstart=no",
@@ -152,7 +152,7 @@ def instructions(options, cluster, own, wanted):
 
 
 def filled(clusters, folder, records):
-    """A cluster with a collection of so many records, and the collection's id for each of those that are compared."""
+    """Returns a cluster with a collection of this many records, and the collection's id for each of the compared targets."""
     cluster = Cluster(Path(folder) / "reads", more="  read_replica_ratio: 0\n")
     clusters.append(cluster)
     cluster.start()
@@ -165,7 +165,7 @@ def filled(clusters, folder, records):
 
 
 def reached(cluster):
-    """The ports of what is compared."""
+    """Returns the ports of the compared targets."""
     targets = {"bare": cluster.servers[0].port, "edge": cluster.edge.port}
     proxy = nginx(cluster.folder, cluster.servers[0].port)
     if proxy:

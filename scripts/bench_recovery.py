@@ -1,8 +1,8 @@
 """How long recovery takes: from an instance's return to the last RECOVERED, for many promised writes.
 
-All instances are killed, clients write to several collections and are answered 503 with `"recovery": "pending"`, one
-instance is started again, and the clock runs from its first heartbeat until no transaction is FAILED any more. The
-content is compared at the end: every promised record, once. Standard library only.
+All instances are killed, clients write to several collections and are answered 503 with `"recovery": "pending"`. Then
+one instance is restarted, and the clock runs from its first heartbeat until no transaction is FAILED. The content is
+compared at the end: every promised record, once. Standard library only.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from cluster import Cluster, Failed, http as ask, run_script
 
 
 def promised(port, path, bodies, failures):
-    """Writes that no instance can take: each must be answered 503, recovery pending."""
+    """Sends writes that no instance can take. Each must be answered 503, recovery pending."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         for one in bodies:
@@ -30,7 +30,7 @@ def promised(port, path, bodies, failures):
             told = json.load(answer)
             if answer.status != 503 or told.get("recovery") != "pending":
                 raise Failed(f"answered {answer.status}: {told}")
-    except Exception as error:  # Told by the main thread.
+    except Exception as error:  # Reported by the main thread.
         failures.append(error)
     finally:
         connection.close()

@@ -1,8 +1,9 @@
-"""What a record, a write and a collection cost, for docs/sizing.md: memory, disk and time, on real servers behind the edge.
+"""What a record, a write and a collection cost, for docs/sizing.md: memory, disk and time, on real servers behind the
+edge.
 
-For each dimension a collection is filled with documents of about 1,000 bytes, 100 a request; then collections are made, 8 at a time. Memory is what
-the kernel counts as resident before and after, disk what the files hold at the end. `--edge` names another binary than the release build.
-Standard library only.
+For each dimension, a collection is filled with documents of about 1,000 bytes, 100 per request. Then collections are
+created, 8 at a time. Memory is what the kernel counts as resident before and after, disk is what the files hold at the
+end. `--edge` names another binary than the release build. Standard library only.
 """
 
 import argparse

@@ -1,14 +1,15 @@
 """What the edge costs, or saves, when many clients write at once: ratios taken in one run.
 
-So many clients add single documents (384 dimensions) to one collection, each its next one as soon as it has an answer: to
-a bare Chroma server, through the edge as it is by default, through one that holds nothing (`batching`), and through one
-with `merge_documents: 1`: one request upstream for each request of a client. *Ideal* is one client that sends one request of as many documents to both servers at
-once and waits for both: what so many writers could get if they were always merged whole. A proxy that passes each write
-through on its own can at best be as fast as the bare server, since Chroma executes such writes one after another. Behind
-the edge a replica works on the same processors.
+Many clients add single documents (384 dimensions) to one collection, each its next one as soon as it has an answer: to
+a bare Chroma server, through the edge with its defaults, through an edge that holds nothing (`batching`), and through
+one with `merge_documents: 1`, which sends one request upstream for each request of a client. *Ideal* is one client
+that sends one request with all those documents to both servers at once and waits for both: what the writers could
+reach if they were always merged completely. A proxy that passes on each write by itself can at best be as fast as the
+bare server, since Chroma executes such writes one after another. Behind the edge, a replica works on the same
+processors.
 
-All take turns in short rounds, so that a machine that is slow for a while is slow for all; compare the ratios, not the
-numbers of different runs. The clients are those of `load.py`: they cost next to nothing. `--edge NAME=PATH`, which
+All take turns in short rounds, so that a machine that is slow for a while is slow for all. Compare the ratios, not the
+numbers of different runs. The clients are those of `load.py`, which cost next to nothing. `--edge NAME=PATH`, which
 may be repeated, compares other binaries of the edge. Standard library only.
 """
 
@@ -30,20 +31,20 @@ COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collect
 
 @dataclass(frozen=True)
 class Shape:
-    """What a client writes at once."""
+    """What a client writes in one request."""
 
     documents: int = 1
     dimension: int = 384
 
 
 class Target:
-    """One of the things compared: where its clients write, and what each round measured."""
+    """One of the compared targets: where its clients write, and what each round measured."""
 
     def __init__(self, name, cluster, servers):
         self.name, self.cluster, self.servers = name, cluster, servers
         # One client that writes what all the others do.
         self.merged = name == "ideal"
-        # Whether the replica is there, so that a round includes its share.
+        # Whether there is a replica, so that a round includes its share.
         self.follows = True
         self.rates, self.waits, self.paths = [], [], []
 
@@ -53,14 +54,14 @@ class Target:
 
 
 def body(source, records, dimension):
-    # Six digits are what a vector of 32-bit floats takes as text.
+    # As text, a vector of 32-bit floats takes six digits per float.
     vectors = [[round(source.uniform(-1, 1), 6) for _ in range(dimension)] for _ in records]
     documents = [f"document {record}" for record in records]
     return json.dumps({"ids": records, "embeddings": vectors, "documents": documents}).encode()
 
 
 def requests_of(source, label, count, shape):
-    """What is sent in each step, without its first line."""
+    """Yields the request of each step, without its first line."""
     for step in range(count):
         sent = body(source, [f"{label}-{step}-{number}" for number in range(shape.documents)], shape.dimension)
         yield f"host: bench\r\ncontent-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n".encode() + sent
@@ -71,10 +72,10 @@ def whole(path, request):
 
 
 def measure(target, label, clients, writes, shape=Shape()):
-    """One round: so many writes of each client. How long the replica took to follow."""
+    """Runs one round with this many writes of each client. Returns how long the replica took to follow."""
     target.create(f"bench-{label}")
     source = random.Random(label)
-    # Made beforehand: the clients share the processors with the servers.
+    # Made beforehand, since the clients share the processors with the servers.
     each = Shape(shape.documents * clients, shape.dimension) if target.merged else shape
     loops = [
         Loop([[whole(path, sent) for path in target.paths] for sent in requests_of(source, str(number), writes, each)])
@@ -83,7 +84,7 @@ def measure(target, label, clients, writes, shape=Shape()):
     seen = closed_loop([server.port for server in target.servers], loops)
     target.rates.append(clients * writes * shape.documents / seen.took)
     target.waits.append(statistics.median(seen.waits))
-    # The replica's share must not fall into the next one's round.
+    # The replica's share must not fall into the next target's round.
     begun = time.perf_counter()
     if target.follows and target.cluster.edge.running():
         while target.cluster.status()["pending_writes"]:
@@ -92,7 +93,7 @@ def measure(target, label, clients, writes, shape=Shape()):
 
 
 def quartiles(values):
-    """Low, middle, high."""
+    """Returns the lower quartile, the median and the upper quartile."""
     return statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
 
 
@@ -107,7 +108,7 @@ def report(targets, clients):
     print(f"  {'':<26}{'writes/s':>9}{'of bare':>22}{'of ideal':>22}{'median wait':>13}")
     rows = []
     for target in targets:
-        # Rounds are compared with the round of the others beside them, then the median is taken.
+        # Each round is compared with the other targets' rounds beside it. Then the median is taken.
         of_bare = [mine / its for mine, its in zip(target.rates, bare.rates)]
         of_ideal = [mine / its for mine, its in zip(target.rates, ideal.rates)]
         rate, wait = statistics.median(target.rates), statistics.median(target.waits) * 1000
@@ -117,7 +118,7 @@ def report(targets, clients):
 
 
 def turns(targets, rounds, clients, writes, shape=Shape(), tell=lambda number, target, behind: None):
-    """Fills the rates and waits of the targets, one round of each after the other; the first one warms up."""
+    """Measures the rates and waits of the targets, one round of each after the other. The first round is a warm-up."""
     for number in range(rounds + 1):
         for target in targets:
             if number <= 1:
@@ -135,7 +136,7 @@ def run_rounds(targets, clients, options):
 
 
 def begin(clusters, folder, name, edge=None, more=""):
-    """Starts what is compared under this name: servers alone, or with an edge in front."""
+    """Starts the target with this name: servers alone, or with an edge in front."""
     cluster = Cluster(Path(folder) / f"{len(clusters)}", more=more, edge=edge)
     clusters.append(cluster)
     bare = {"bare": cluster.servers[:1], "ideal": cluster.servers, "by hand": cluster.servers}
@@ -145,7 +146,7 @@ def begin(clusters, folder, name, edge=None, more=""):
 
 
 def edges_of(options):
-    """Name, binary (None: the release build) and further configuration of each edge that is compared."""
+    """Returns name, binary (None: the release build) and further configuration of each compared edge."""
     named = [one.partition("=") for one in options.edge]
     edges = [(name, Path(path).resolve(), "") for name, _, path in named] or [("edge", None, "")]
     if len(edges) == 1:

@@ -1,8 +1,9 @@
-"""`make check-deploy`, its larger part: compose files against the compose specification's schema; the Helm chart linted and
-rendered by Helm itself, for each way to use it, and what it renders against Kubernetes' schemas. Nothing is started.
+"""`make check-deploy`, its larger part: checks compose files against the compose specification's schema. Lints and
+renders the Helm chart with Helm itself, for each way to use it, and checks the result against Kubernetes' schemas.
+Nothing is started.
 
-Run by the Python of $CHROMA_EDGE_CACHE/deploy, which has the schemas. With a built edge, the configurations of compose files and
-chart are given to `chroma-edge check`.
+Runs with the Python of $CHROMA_EDGE_CACHE/deploy, which has the schemas. If an edge is built, `chroma-edge check` also
+checks the configurations of compose files and chart.
 """
 
 import os
@@ -41,7 +42,7 @@ def render(settings, code=0):
 
 
 def edge():
-    """The newest edge that is built, if there is one."""
+    """Returns the newest edge that is built, if there is one."""
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     built = [target / profile / "chroma-edge" for profile in ("release", "debug")]
     built = [path for path in built if path.exists()]
@@ -49,7 +50,7 @@ def edge():
 
 
 def accepted(binary, configuration, settings):
-    """The edge takes the file that the chart makes."""
+    """Checks that the edge accepts the file that the chart makes."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
         path.write_text(configuration)
@@ -60,7 +61,7 @@ def accepted(binary, configuration, settings):
 
 
 def check_compose(path, binary):
-    """By its schema; that each edge takes its variables; and that they lead to services which are there."""
+    """Checks a compose file's schema, that each edge accepts its variables, and that they lead to services that exist."""
     name = path.relative_to(ROOT)
     run(Path(sys.executable).parent / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", path)
     services = yaml.safe_load(path.read_text())["services"]

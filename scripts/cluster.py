@@ -1,7 +1,7 @@
-"""Two Chroma servers and one edge as child processes: what run.py and demo.py share.
+"""Two Chroma servers and one edge as child processes. Shared by run.py and demo.py.
 
-Standard library only, so that any Python 3.9 runs it. Children live in sessions of their own, so that
-Ctrl-C reaches the script alone and the script stops them, by pid; they also end when the script dies.
+Standard library only, so that any Python 3.9 runs it. Children have sessions of their own, so that Ctrl-C reaches the
+script alone and the script stops them, by pid. They also end when the script dies.
 """
 
 import ctypes
@@ -28,11 +28,11 @@ LIBC = ctypes.CDLL(None)
 
 
 class Failed(Exception):
-    """Something a person must read; shown without a traceback."""
+    """An error that a person must read. Shown without a traceback."""
 
 
 def free_port(preferred=0):
-    """The preferred port when it is free on loopback, else any free one."""
+    """Returns the preferred port if it is free on loopback, otherwise any free one."""
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -45,10 +45,10 @@ def free_port(preferred=0):
 
 
 def http(url, body=None, timeout=10.0):
-    """The JSON answer of a GET, or of a POST when there is a body."""
+    """Returns the JSON answer of a GET, or of a POST if there is a body."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
-    # No proxy of the environment: all addresses are on loopback.
+    # Ignores the environment's proxies: all addresses are on loopback.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(request, timeout=timeout) as answer:
         return json.load(answer)
@@ -59,12 +59,12 @@ def _end_with_parent():
 
 
 def _as(user):
-    """Popen's options for another account. Only root may ask for one."""
+    """Returns Popen's options for another account. Only root may use one."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 class Process:
-    """One child, its log file, and the address at which it says that it is ready."""
+    """One child, its log file, and the address at which it reports that it is ready."""
 
     def __init__(self, name, command, port, ready_path, log, environment=None, user=None):
         self.name, self.command, self.port, self.log = name, [str(part) for part in command], port, Path(log)
@@ -82,7 +82,7 @@ class Process:
         return self.child is not None and self.child.poll() is None
 
     def memory(self, field="VmRSS"):
-        """Bytes, as the kernel counts them under this name."""
+        """Returns the bytes that the kernel counts under this name."""
         for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
             if line.startswith(f"{field}:"):
                 return int(line.split()[1]) * 1024
@@ -114,7 +114,7 @@ class Process:
         return "\n".join("    " + line for line in lines[-count:])
 
     def kill(self):
-        """SIGKILL: what a machine that dies looks like."""
+        """Sends SIGKILL, which looks like a machine that dies."""
         if self.running():
             self.child.kill()
         if self.child:
@@ -131,7 +131,7 @@ class Process:
 
 
 class Cluster:
-    """Primary, replica and edge with everything they write under `folder`.
+    """Primary, replica and edge, with everything they write below `folder`.
 
     `more`: further lines of the edge's section, indented by two spaces. `edge`: another binary than the release build.
     """
@@ -161,7 +161,7 @@ class Cluster:
         lines += [f'    - {{ name: {server.name}, url: "{server.url}" }}' for server in self.servers]
         lines += ["  journal:", f"    path: {json.dumps(str(self.folder / 'journal.db'))}"]
         self.configuration.write_text("\n".join(lines) + "\n" + self.more)
-        # Variables stand above the file: one left over in this shell must not lead elsewhere.
+        # Variables override the file: one left over in this shell must not change the servers.
         named = ("PRIMARY_URL", "REPLICA_URL", "PORT", "DATABASE_URL")
         environment = {key: value for key, value in os.environ.items() if key not in named}
         command = [self.binary, "serve", "--conf", self.configuration]
@@ -180,8 +180,8 @@ class Cluster:
 
 
 def run_script(name, work, stopped=130):
-    """The exit code of work(clusters), or of what ended it early. The clusters that it has listed are stopped."""
-    # SIGTERM is like Ctrl-C: the children are stopped.
+    """Returns the exit code of work(clusters), or of what ended it early. Stops the clusters that it has listed."""
+    # SIGTERM works like Ctrl-C: the children are stopped.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     clusters = []
     try:

@@ -1,6 +1,6 @@
 """Compares two Chroma servers record by record through their own HTTP API. Standard library only.
 
-As a program: compare.py URL URL [tenant database]; exits with 1 on any difference.
+As a program: compare.py URL URL [tenant database]. Exits with 1 on any difference.
 """
 
 import sys
@@ -14,7 +14,7 @@ INCLUDE = ["documents", "metadatas", "embeddings", "uris"]
 
 
 def _patiently(call):
-    """Chroma answers 500 `Error finding id` to some reads while it still indexes: not a difference."""
+    """Repeats a call that Chroma answers 500 `Error finding id` while it still indexes. That is not a difference."""
     for attempt in range(20):
         try:
             return call()
@@ -26,7 +26,7 @@ def _patiently(call):
 
 
 def collections(url, tenant="default_tenant", database="default_database"):
-    """Name -> collection, all pages."""
+    """Returns a map from name to collection, over all pages."""
     base = f"{url}/api/v2/tenants/{tenant}/databases/{database}/collections"
     found = {}
     while True:
@@ -37,7 +37,7 @@ def collections(url, tenant="default_tenant", database="default_database"):
 
 
 def records(url, collection, tenant="default_tenant", database="default_database"):
-    """Record id -> what is stored, all pages."""
+    """Returns a map from record id to what is stored, over all pages."""
     get = f"{url}/api/v2/tenants/{tenant}/databases/{database}/collections/{collection['id']}/get"
     found = {}
     offset = 0
@@ -52,7 +52,7 @@ def records(url, collection, tenant="default_tenant", database="default_database
 
 
 def compare(left, right, tenant="default_tenant", database="default_database"):
-    """(records compared, list of differences in words)."""
+    """Returns (number of records compared, list of differences in words)."""
     ours, theirs = collections(left, tenant, database), collections(right, tenant, database)
     differences = [f"collection {name} is only on one server" for name in sorted(ours.keys() ^ theirs.keys())]
     compared = 0

@@ -1,6 +1,7 @@
-"""A Chroma server that costs nothing, for measurements of the edge alone: so many collections are there from the start, every
-write is taken at once, every read has the same small answer. It keeps nothing but what the edge makes itself: its marker, and
-collections that are created.
+"""A Chroma server that costs nothing, for measurements of the edge alone.
+
+A given number of collections exists from the start, every write is accepted at once, and every read has the same small
+answer. It keeps only what the edge creates itself: its marker, and new collections.
 
     python3 scripts/costless.py --port 8000 --collections 100000 --instance 1
 
@@ -36,7 +37,7 @@ DOCUMENT = json.dumps({
 })
 RECORDS = json.dumps({"ids": ["0"], "embeddings": None, "documents": ["a document"], "uris": None, "metadatas": [None],
                       "include": ["documents", "metadatas"]})
-# A copy without records has nothing to be queried for.
+# A copy without records cannot be queried.
 NONE = json.dumps({"ids": [], "embeddings": [], "documents": None, "uris": None, "metadatas": None, "include": ["embeddings"]})
 BELOW = re.compile(r"/api/v2/tenants/([^/]+)/databases/([^/]+)/collections(?:/by-id)?(?:/([^/]+)(?:/([a-z]+))?)?$")
 SHOWN = json.dumps({"id": "%(id)s", "name": "%(name)s", "configuration_json": CONFIGURATION, "schema": SCHEMA, "metadata": "%(metadata)s",
@@ -45,7 +46,7 @@ SHOWN = SHOWN.replace('"%(metadata)s"', "%(metadata)s")
 
 
 def collection_id(instance, number):
-    """Spread like random ones: neighbours in one order are none in another."""
+    """Returns ids that are spread like random ones: neighbors in one order are not neighbors in another."""
     return f"{number * 2654435761 % 2**32:08x}-{instance:04x}-4000-8000-{number:012x}"
 
 
@@ -58,12 +59,12 @@ def name_of(number):
 
 
 class Server:
-    """What it holds."""
+    """The content of the server."""
 
     def __init__(self, collections, instance):
         self.instance = instance
         self.count = collections
-        # As Chroma lists them.
+        # In the order in which Chroma lists them.
         self.sorted = sorted(collection_id(instance, number) for number in range(collections))
         self.known = set(self.sorted)
         self.made, self.names, self.databases = {}, {}, {DATABASE: "00000000-0000-0000-0000-000000000000"}
@@ -76,7 +77,7 @@ class Server:
         return SHOWN % {"id": identity, "name": name_of(number_of(identity)), "metadata": "null", "database": DATABASE}
 
     def find(self, database, named):
-        """The id of what a path names."""
+        """Returns the id of the collection that a path names."""
         if named in self.made or named in self.known:
             return named
         if named.startswith("collection-") and int(named[11:]) < self.count:
@@ -136,7 +137,7 @@ class Server:
 
 
 class Requests(asyncio.Protocol):
-    """One connection: whole requests in, whole answers out."""
+    """One connection: reads whole requests, writes whole answers."""
 
     def __init__(self, server):
         self.server, self.received = server, bytearray()

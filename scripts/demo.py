@@ -1,8 +1,9 @@
-"""`make demo`: several clients write, the primary is killed in the middle and comes back; then the replica loses its
-disk under load and is made whole. Both are compared.
+"""`make demo`: clients write while the primary is killed and comes back, and while the replica loses its disk.
 
-Runs by itself in a temporary folder and exits with 0 only when no client saw an error, nothing that was
-acknowledged is missing, and both servers hold the same. Needs the official Python client.
+The replica is made whole under load. Both servers are compared.
+
+Runs by itself in a temporary folder. Exits with 0 only if no client saw an error, nothing that was acknowledged is
+missing, and both servers hold the same. Needs the official Python client.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-# The client must not phone home, and its server must not be looked for behind a proxy.
+# The client must send no telemetry, and must not use a proxy to reach the server.
 os.environ["ANONYMIZED_TELEMETRY"] = "False"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
@@ -61,7 +62,7 @@ class Writer(threading.Thread):
         stored = {
             "documents": f"{kind} {self.acknowledged} by writer {self.number}",
             "metadatas": {"writer": self.number, "step": self.acknowledged},
-            # Thirty-seconds are exact in 32 bits, so that what comes back can be compared by equality.
+            # Thirty-seconds are exact in 32 bits, so that the stored values can be compared by equality.
             "embeddings": [self.random.randrange(-64, 64) / 32 for _ in range(DIMENSION)],
         }
         begun = time.monotonic()
@@ -80,7 +81,7 @@ class Writer(threading.Thread):
 
 
 def missing(writers, url):
-    """What was acknowledged and is not on this server, in words."""
+    """Returns a description of what was acknowledged and is not on this server."""
     by_name = collections(url)
     stored = {name: records(url, collection) for name, collection in by_name.items()}
     found = []
@@ -147,7 +148,7 @@ def play(cluster, threads, writes):
 
 
 def heals(cluster):
-    """Whether the replica lacks nothing any more, and has all there is."""
+    """Returns whether the replica has everything again."""
     try:
         status = cluster.status()
     except (OSError, ValueError):
@@ -182,7 +183,7 @@ def lose_a_disk(cluster, threads, writes):
 
 
 def report(cluster, writers):
-    """Prints the table; returns the exit code."""
+    """Prints the table. Returns the exit code."""
     first, second = (server.url for server in cluster.servers)
     compared, differences = compare(first, second)
     lost = [f"{server.name}: {line}" for server in cluster.servers for line in missing(writers, server.url)]
@@ -200,7 +201,7 @@ def report(cluster, writers):
     print()
     for line in [*errors[:5], *differences[:5], *lost[:5]]:
         print(f"  {line}")
-    # Nothing compared would prove nothing.
+    # If nothing was compared, nothing is proved.
     return 1 if errors or differences or lost or not compared else 0
 
 

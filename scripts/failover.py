@@ -1,10 +1,10 @@
-"""`make use-case-7`: the journal on a PostgreSQL that fails over by itself, and its leader dies again and again.
+"""`make use-case-7`: the journal is on a PostgreSQL that fails over by itself, and its leader dies again and again.
 
-Patroni with etcd on three nodes, two edges on one journal, two Chroma servers, clients that write all the while. The
-leader is killed or frozen as a whole, or its PostgreSQL alone, or it dies together with the active edge. With
-synchronous replication nothing that was acknowledged may be missing, nothing that was refused may be there, and both
-servers must hold the same, record by record. With asynchronous replication, and acknowledged transactions lost in the
-failover, both edges must refuse to go on until an operator has spoken. Standard library only.
+Patroni with etcd on three nodes, two edges on one journal, two Chroma servers, and clients that write all the while.
+The leader is killed or frozen as a whole, or only its PostgreSQL is killed, or it dies together with the active edge.
+With synchronous replication nothing that was acknowledged may be missing, nothing that was refused may exist, and both
+servers must hold the same, record by record. With asynchronous replication, if acknowledged transactions are lost in
+the failover, both edges must refuse to go on until an operator has decided. Standard library only.
 """
 
 import argparse
@@ -23,13 +23,13 @@ from failover_clients import Writer, judge
 from patroni import Patroni
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
-# What happens to the leader. "postgres": its PostgreSQL alone is killed, and Patroni sees it. "replica": not the leader, but the
-# node that commits wait for is frozen.
+# What happens to the leader. "postgres": only its PostgreSQL is killed, and Patroni notices. "replica": not the leader, but
+# the node that commits wait for is frozen.
 ROUNDS = ("kill", "freeze", "postgres", "kill with the edge", "freeze", "kill", "replica", "kill", "kill with the edge", "freeze")
 
 
 class Supervised:
-    """An edge that is started again a second after its end, as the systemd unit does."""
+    """An edge that is restarted a second after its end, as the systemd unit does."""
 
     def __init__(self, process):
         self.process, self.ended, self.over = process, [], threading.Event()
@@ -65,7 +65,7 @@ class Supervised:
 
 
 class Deployment:
-    """Everything, below `folder`."""
+    """All processes, below `folder`."""
 
     def __init__(self, folder, synchronous, binary):
         self.folder = Path(folder)
@@ -129,7 +129,7 @@ def say(text):
 
 
 def strike(kind, deployment, leader):
-    """Returns what undoes it."""
+    """Causes a failure. Returns a function that undoes it."""
     if kind == "freeze":
         leader.freeze()
         return leader.thaw
@@ -149,7 +149,7 @@ def strike(kind, deployment, leader):
 
 
 def one_round(kind, deployment, acknowledged):
-    """Seconds without an acknowledged write, and those of them without a PostgreSQL that leads."""
+    """Returns the seconds without an acknowledged write, and how many of them had no PostgreSQL leader."""
     patroni = deployment.patroni
     patroni.whole(120)
     until(lambda: deployment.active() is not None, 60, "an active edge")
@@ -158,7 +158,7 @@ def one_round(kind, deployment, acknowledged):
     leader = patroni.leader()
     undo, begun = strike(kind, deployment, leader), time.monotonic()
     led = until(lambda: patroni.serves(), 90, "a new leader")
-    # What was on its way at the moment of the death is not the return.
+    # A write that was in flight at the moment of the death does not count as recovery.
     resumed = max(led, begun + 1.0)
     until(lambda: acknowledged[-1] > resumed, 90, "an acknowledged write")
     after = len(acknowledged)
@@ -171,7 +171,7 @@ def one_round(kind, deployment, acknowledged):
 
 
 def writing(deployment, count):
-    """Writers that have begun, the moments of their acknowledged writes, and what stops them."""
+    """Starts writers. Returns them, the times of their acknowledged writes, and an event that stops them."""
     until(lambda: deployment.active() is not None, 60, "an active edge")
     active = deployment.active().process.url
     paths = [COLLECTIONS + "/" + ask(active + COLLECTIONS, {"name": f"failover-{number}"})["id"] for number in range(2)]
@@ -184,7 +184,7 @@ def writing(deployment, count):
 
 
 def synchronous(deployment, rounds, count):
-    """Returns the exit code."""
+    """Runs the synchronous part. Returns the exit code."""
     writers, acknowledged, stop = writing(deployment, count)
     gaps = {}
     try:
@@ -201,14 +201,14 @@ def synchronous(deployment, rounds, count):
 
 
 def spans(label, seen):
-    """One line of the table: `seen` are pairs of one_round()."""
+    """Prints one line of the table. `seen` are pairs from one_round()."""
     without, ours = [gap for gap, _ in seen], [gap - led for gap, led in seen]
     print(f"  {label:<20}{len(seen):>3} times: no acknowledged write for {statistics.median(without):4.1f} s (median), {max(without):4.1f} s "
           f"(worst); after the new leader {statistics.median(ours):3.1f} s (median), {max(ours):3.1f} s (worst)")
 
 
 def report(deployment, writers, acknowledged, gaps):
-    """Prints what was seen; returns the exit code."""
+    """Prints the results. Returns the exit code."""
     first, second = (server.url for server in deployment.servers)
     compared, differences = compare(first, second)
     wrong = [line for writer in writers for line in writer.wrong]
@@ -236,7 +236,8 @@ def report(deployment, writers, acknowledged, gaps):
 
 
 def asynchronous(deployment, count):
-    """Both replicas are away, the leader acknowledges on, and dies: who comes back lacks acknowledged transactions."""
+    """Both replicas are away, the leader goes on acknowledging, and dies: what comes back lacks acknowledged
+    transactions."""
     patroni = deployment.patroni
     writers, acknowledged, stop = writing(deployment, count)
     try:
@@ -282,7 +283,7 @@ def main():
     options.add_argument("--keep", action="store_true", help="leave the logs")
     options = options.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chroma-edge-failover-"))
-    # PostgreSQL's account goes through it.
+    # PostgreSQL's account must be able to traverse it.
     folder.chmod(0o755)
 
     def show(parts):

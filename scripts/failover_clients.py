@@ -1,4 +1,4 @@
-"""Clients of use case 7: they write through whichever edge serves, and remember what they were told.
+"""Clients of use case 7: they write through whichever edge serves, and remember how they were answered.
 
 Decides what an answer lets a client believe, and compares that with what a server holds. Standard library only.
 """
@@ -24,7 +24,7 @@ class Client:
         self.at, self.connection = first % len(self.ports), None
 
     def send(self, path, body, headers):
-        """("acknowledged" | "refused" | "unclear", why): what the client may believe."""
+        """Returns ("acknowledged" | "refused" | "unclear", why): what the client may believe."""
         try:
             if self.connection is None:
                 self.connection = http.client.HTTPConnection("127.0.0.1", self.ports[self.at], timeout=30)
@@ -47,14 +47,14 @@ class Client:
         return "unclear" if said.get("recovery") else "refused", said.get("reason")
 
     def turn(self):
-        """The next edge, on a new connection."""
+        """Switches to the next edge, on a new connection."""
         if self.connection is not None:
             self.connection.close()
         self.connection, self.at = None, (self.at + 1) % len(self.ports)
 
 
 class Writer(threading.Thread):
-    """A client with records of its own. Every second one repeats, under its id, what was not acknowledged."""
+    """A client with records of its own. Every second client repeats unacknowledged writes under their id."""
 
     def __init__(self, number, ports, paths, acknowledged, stop):
         super().__init__(daemon=True)
@@ -68,7 +68,7 @@ class Writer(threading.Thread):
             self.write()
 
     def draw(self):
-        """A kind of write, a record, and its new content."""
+        """Returns a kind of write, and a record."""
         live = [record for record, what in self.expected.items() if what != GONE and record not in self.unknown]
         kind = self.random.choice(["add"] * 3 + ["upsert"] * 2 + ["update"] * 2 + ["delete"]) if len(live) > 8 else "add"
         if kind == "add":
@@ -80,7 +80,7 @@ class Writer(threading.Thread):
         kind, record = self.draw()
         body = {"ids": [record]}
         if kind != "delete":
-            # Thirty-seconds are exact in 32 bits, so that what comes back can be compared by equality.
+            # Thirty-seconds are exact in 32 bits, so that the stored values can be compared by equality.
             vector = [self.random.randrange(-64, 64) / 32 for _ in range(DIMENSION)]
             text = f"{kind} {self.serial} {self.random.random()}"
             body |= {"documents": [text], "metadatas": [{"writer": self.number}], "embeddings": [vector]}
@@ -100,7 +100,7 @@ class Writer(threading.Thread):
                 self.refused.append(str(why))
             if self.repeats and outcome != "wrong" and not self.stop.wait(0.05):
                 continue
-            # A refusal promises that there is no effect; only what was lost on the way may be there, or not.
+            # A refusal promises that there is no effect. Only a write that was lost on the way may exist or not.
             if doubtful or outcome == "wrong":
                 self.unknown.add(record)
             self.stop.wait(0.05)
@@ -108,7 +108,7 @@ class Writer(threading.Thread):
 
 
 def judge(writers, url):
-    """What this server holds otherwise than the clients were told, in words."""
+    """Describes what this server holds that differs from what the clients were answered."""
     stored = {name: records(url, collection) for name, collection in collections(url).items()}
     held = {record: what for collection in stored.values() for record, what in collection.items()}
     found, told = [], {}

@@ -1,6 +1,7 @@
-"""Clients that cost next to nothing: `benches/client`, a program in Rust with all of them in one thread of its own.
+"""Clients that cost next to nothing: `benches/client`, a Rust program that runs all of them in one thread.
 
-Python's own clients take twice as much of the processors that they share, and many threads of it wait for one lock. Standard library only.
+Clients in Python would take twice as much of the shared processors, and many Python threads wait for one lock.
+Standard library only.
 """
 
 import json
@@ -16,7 +17,7 @@ PATIENCE = 900
 
 @dataclass(frozen=True)
 class Loop:
-    """One client: what it sends in each step, a request for each port, and how often it does all of that."""
+    """One client: its steps, each with a request for each port, and how often it repeats all of them."""
 
     steps: list
     repeat: int = 1
@@ -24,7 +25,7 @@ class Loop:
 
 @dataclass(frozen=True)
 class Seen:
-    """How long all of it took, each wait for an answer, and what the clients themselves took of a processor; in seconds."""
+    """How long everything took, each wait for an answer, and the processor time of the clients themselves, in seconds."""
 
     took: float
     waits: list
@@ -33,7 +34,7 @@ class Seen:
 
 @cache
 def client():
-    """The program, built where that has not been done."""
+    """Returns the program, and builds it first if needed."""
     command = ["cargo", "build", "--release", "--locked", "--quiet", "--package", "bench-client"]
     if subprocess.run(command, cwd=ROOT).returncode:
         raise Failed("the clients of the benchmarks cannot be built")
@@ -41,7 +42,7 @@ def client():
 
 
 def plan(ports, loops):
-    """As `benches/client/src/plan.rs` reads it."""
+    """Returns the plan in the format that `benches/client/src/plan.rs` reads."""
     number = struct.Struct("<I").pack
     parts = [number(len(ports)), *map(number, ports), number(len(loops))]
     for loop in loops:

@@ -1,7 +1,8 @@
 """`make nginx-loss`: what nginx in front of two bare Chroma servers loses when the first one dies and comes back.
 
-The same happening as in `make demo`, without the edge: clients write through nginx (the second server is its backup), the
-first server is killed and starts again. Then both servers are counted. It measures, and asserts nothing. Standard library only.
+The same events as in `make demo`, without the edge: clients write through nginx (the second server is its backup), and
+the first server is killed and starts again. Then the records on both servers are counted. It measures, and asserts
+nothing. Standard library only.
 """
 
 import argparse
@@ -60,7 +61,7 @@ class BareServers(Cluster):
 
 
 class Load:
-    """Adds one record after the other; what was acknowledged, and what failed."""
+    """Adds one record after the other, and counts what was acknowledged and what failed."""
 
     def __init__(self, url, count):
         self.url, self.count = url, count
@@ -87,7 +88,7 @@ class Load:
                 with self.lock:
                     self.errors += 1
                 if isinstance(error, urllib.error.HTTPError) and error.code == 404:
-                    # As an application that connects again: the other server has the collection under another id.
+                    # Like an application that connects again: the other server has the collection under another id.
                     try:
                         identity = self.collection()
                     except (OSError, ValueError):
@@ -106,7 +107,7 @@ def work(clusters):
         clusters.append(bare)
         bare.start()
         for server in bare.servers:
-            # Whoever sets this up by hand creates the collection on both.
+            # Anyone who sets this up by hand creates the collection on both servers.
             http(server.url + BASE, {"name": NAME})
         load = Load(bare.edge.url, asked.writes)
         threads = [threading.Thread(target=load.run, daemon=True) for _ in range(asked.clients)]

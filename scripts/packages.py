@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Builds the client libraries' packages into target/packages/, and tests them as their users get them: installed from the files
-into fresh projects, type-checked by the strictest rules, and run.
+"""Builds the client libraries' packages into target/packages/, and tests them as their users get them: installed from the
+files into fresh projects, type-checked by the strictest rules, and run.
 
 REPOSITORY=URL goes into both packages as the address of their source. Nothing is published.
 """
@@ -25,7 +25,7 @@ STRICT = {
     "strict": True, "noUncheckedIndexedAccess": True, "exactOptionalPropertyTypes": True, "noImplicitOverride": True,
     "noPropertyAccessFromIndexSignature": True, "skipLibCheck": False, "target": "es2022", "outDir": "built",
 }
-#: What a program may have: which of the consumers it compiles, and what it knows of its surroundings.
+#: The environments of a program: which of the consumers it compiles, and which types are available.
 PROGRAMS = {
     "neither DOM nor Node": (["consumer.ts"], {"lib": ["es2022"], "types": [], "module": "nodenext"}),
     "DOM": (["consumer.ts", "dom.ts"], {"lib": ["es2022", "dom", "dom.iterable"], "types": [], "module": "nodenext"}),
@@ -48,13 +48,13 @@ def run(*command, cwd, **environment):
 
 
 def copy_of(library, place):
-    """The library as it is built, without what tests have left there."""
+    """Copies the library as it is built, without files that tests have left behind."""
     left = shutil.ignore_patterns("__pycache__", "*.egg-info", "build", "dist", "node_modules")
     return Path(shutil.copytree(ROOT / "clients" / library, place / library, ignore=left))
 
 
 def without_dead_links(name, files):
-    """A link of a README that leads out of the package leads nowhere for its users."""
+    """Fails if a README links to a file outside its package, where the link would be dead."""
     for path, text in files.items():
         if Path(path).name != "README.md":
             continue
@@ -64,7 +64,7 @@ def without_dead_links(name, files):
 
 
 def licensed(name, text):
-    """The libraries have copies of the licence, so that whoever packs them, and however, packs it too."""
+    """Fails if the library's copy of the license differs: whoever packs the library must pack the license too."""
     if text != (ROOT / "LICENSE").read_text():
         sys.exit(f"packages: {name} has another licence than the repository")
 
@@ -111,7 +111,7 @@ def python(place, repository):
     if repository:
         with (source / "pyproject.toml").open("a") as manifest:
             manifest.write(f'\n[project.urls]\nRepository = "{repository}"\n')
-    # The source distribution, then the wheel of what is in it.
+    # The source distribution, then the wheel built from it.
     run(PYTHON, "-m", "build", "--no-isolation", "--outdir", OUT, cwd=source)
     (wheel,), (sdist,) = OUT.glob("*.whl"), OUT.glob("*.tar.gz")
     with zipfile.ZipFile(wheel) as packed:
@@ -143,7 +143,7 @@ def python(place, repository):
     say(f"{wheel.name}: a program passes mypy --strict, as does the library itself")
     run(fresh, "consumer.py", cwd=project)
     say(f"{wheel.name}: it runs")
-    # The installed package, not the source beside the tests.
+    # Tests the installed package, not the source beside the tests.
     shutil.rmtree(unpacked / "src")
     run(fresh, "-m", "unittest", "discover", "-s", ".", "-t", ".", cwd=unpacked)
     say(f"{sdist.name}: its own tests pass, against the wheel")

@@ -1,7 +1,7 @@
 """PostgreSQL that fails over by itself: etcd, and Patroni on several nodes, as child processes on loopback.
 
-A *node* is what would be a machine: Patroni, its PostgreSQL and every process below them. It is killed, frozen and
-thawed as a whole. One etcd, since what dies here is PostgreSQL. Patroni, etcd and PostgreSQL are the system's.
+A *node* stands for a machine: Patroni, its PostgreSQL and every process below them. It is killed, frozen and thawed as
+a whole. There is only one etcd, since only PostgreSQL fails here. Patroni, etcd and PostgreSQL are the system's.
 """
 
 import json
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cluster import ROOT, Failed, Process, free_port, http
 
-# What deploy/compose.patroni.yaml mounts into its nodes.
+# The files that deploy/compose.patroni.yaml mounts into its nodes.
 CONFIGURATION = ROOT / "deploy" / "patroni"
 SCRIPT = "journal-database"
 PASSWORD = "secret"
@@ -24,7 +24,7 @@ DATABASE = "chroma_edge"
 
 
 def servers_folder():
-    """Where PostgreSQL's programs are: the newest of Debian's folders, else PATH."""
+    """Returns the folder of PostgreSQL's programs: the newest of Debian's folders, or the one on PATH."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     where = found[-1] if found else shutil.which("postgres")
     if not where:
@@ -40,12 +40,12 @@ def program(name):
 
 
 def account():
-    """PostgreSQL refuses to run as root: then its own account does."""
+    """Returns the account for PostgreSQL, which refuses to run as root."""
     return "postgres" if os.geteuid() == 0 else None
 
 
 def below(pid):
-    """This process and every one below it."""
+    """Returns this process and every process below it."""
     parents = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -94,7 +94,7 @@ class Node:
             return None
 
     def processes(self):
-        """PostgreSQL is no child of Patroni's: it outlives it."""
+        """Returns the node's processes. PostgreSQL is not a child of Patroni, and outlives it."""
         roots = [self.patroni.pid if self.patroni.running() else None, self.postmaster()]
         found = []
         for pid in roots:
@@ -112,12 +112,12 @@ class Node:
         return pids
 
     def kill(self):
-        """The machine dies."""
+        """Kills the whole node, as if the machine died."""
         self.signal(signal.SIGKILL)
         self.patroni.kill()
 
     def freeze(self):
-        """The machine stops, and does not know it."""
+        """Freezes the whole node, as if the machine stopped without noticing."""
         self.frozen = self.signal(signal.SIGSTOP)
 
     def thaw(self):
@@ -125,7 +125,7 @@ class Node:
         self.frozen = []
 
     def kill_postgres(self):
-        """PostgreSQL alone dies, and Patroni sees it."""
+        """Kills PostgreSQL alone, which Patroni notices."""
         for pid in below(self.postmaster()):
             os.kill(pid, signal.SIGKILL)
 
@@ -135,7 +135,7 @@ class Node:
         self.kill()
 
     def says(self, path):
-        """The answer of Patroni's own page, whatever its status; None without one."""
+        """Returns the answer of Patroni's own page, whatever its status, or None if there is none."""
         try:
             return 200, http(self.patroni.url + path, timeout=1.0)
         except urllib.error.HTTPError as error:
@@ -144,7 +144,7 @@ class Node:
             return None, None
 
     def patch(self, settings):
-        """Changes what all nodes share."""
+        """Changes the settings that all nodes share."""
         body = json.dumps(settings).encode()
         request = urllib.request.Request(self.patroni.url + "/config", data=body, method="PATCH")
         urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=5.0).close()
@@ -153,7 +153,7 @@ class Node:
         return self.says("/primary")[0] == 200
 
     def sql(self, text, database=DATABASE):
-        """What the node's own server answers its superuser."""
+        """Returns what the node's own server answers its superuser."""
         address = f"postgres://postgres:{PASSWORD}@127.0.0.1:{self.port}/{database}"
         command = [servers_folder() / "psql", "-XAtq", address, "-c", text]
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
@@ -186,7 +186,7 @@ class Patroni:
 
     @property
     def url(self):
-        """Every host: the edge takes the one that takes writes."""
+        """Returns an address with every host. The edge uses the one that accepts writes."""
         hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
         return f"postgres://edge:{PASSWORD}@{hosts}/{DATABASE}?sslmode=disable"
 
@@ -202,11 +202,11 @@ class Patroni:
         self.whole(120)
 
     def leader(self):
-        """The node that leads, or None."""
+        """Returns the node that leads, or None."""
         return next((node for node in self.nodes if not node.frozen and node.leads()), None)
 
     def serves(self):
-        """Whether a node leads, and its PostgreSQL answers."""
+        """Returns whether a node leads and its PostgreSQL answers."""
         leader = self.leader()
         try:
             return leader is not None and leader.sql("SELECT pg_is_in_recovery()", "postgres") == "f"
@@ -214,8 +214,8 @@ class Patroni:
             return False
 
     def waited_for(self, leader):
-        """The node that a commit waits for, and that may lead next; None if there is none."""
-        # Not PostgreSQL's word on who is synchronous: only whom Patroni has written down may lead next.
+        """Returns the node that a commit waits for, and that may lead next, or None if there is none."""
+        # PostgreSQL's own list of synchronous nodes is not enough: only nodes that Patroni has recorded may lead next.
         members = (leader.says("/cluster")[1] or {}).get("members", [])
         names = [member["name"] for member in members if member["role"] == "sync_standby"]
         return next((node for node in self.nodes if node.name in names), None)
@@ -232,7 +232,7 @@ class Patroni:
         return int(following) == len(self.nodes) - 1 and (candidate or not self.synchronous)
 
     def whole(self, patience):
-        """Waits until every other node follows the leader, and one of them may lead next without a loss, if it must."""
+        """Waits until every other node follows the leader and, if required, one of them may lead next without a loss."""
         until = time.monotonic() + patience
         while not self.is_whole():
             if time.monotonic() > until:

@@ -1,6 +1,6 @@
 """`make run`: two real Chroma servers and the edge in front, until Ctrl-C.
 
-Everything it writes is in ./data; everything it starts it stops. Standard library only.
+Everything it writes is in ./data. Everything it starts, it stops. Standard library only.
 """
 
 import select
@@ -41,11 +41,11 @@ def say(text):
 
 
 class Follower:
-    """Turns one /status after another into lines: down, back, caught up."""
+    """Turns consecutive /status answers into lines: down, back, caught up."""
 
     def __init__(self):
         self.down = set()
-        self.missed = {}  # Of those that were down and have not caught up: the most writes they lacked.
+        self.missed = {}  # The most writes that each instance lacked, for instances that were down and have not caught up.
 
     def lines(self, status):
         for instance in status["instances"]:
@@ -66,7 +66,7 @@ class Follower:
 
 
 def enter_pressed():
-    """Whether a line was typed; waits half a second for it, which also paces the loop."""
+    """Returns whether a line was typed. Waits half a second for it, which also paces the loop."""
     if not sys.stdin.isatty():
         time.sleep(0.5)
         return False
@@ -96,7 +96,7 @@ def follow(cluster):
             for line in follower.lines(cluster.status()):
                 say(line)
         except (OSError, ValueError):
-            pass  # The edge is busy or ending; the next round tells.
+            pass  # The edge is busy or ending. The next round shows which.
 
 
 def serve(clusters):

@@ -1,5 +1,5 @@
-//! The journal against `kill -9`: what was acknowledged before the kill is there after it, in its order, and the
-//! file can be opened again at once.
+//! The journal against `kill -9`: what was acknowledged before the kill exists after it, in its order, and the file can
+//! be opened again at once.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
@@ -47,7 +47,7 @@ fn draft() -> Draft {
     }
 }
 
-/// The process that is killed: appends for ever and prints what was acknowledged.
+/// The process that is killed: it appends for ever and prints what was acknowledged.
 #[tokio::test]
 #[ignore = "run by the test below, in a process of its own"]
 async fn victim() {
@@ -68,12 +68,12 @@ async fn victim() {
     task.run(std::future::pending()).await;
 }
 
-/// A victim outlives no test, whatever fails.
+/// A victim does not outlive its test, whatever fails.
 struct Victim(Child);
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // Dead already, when the test came that far.
+        // Already dead if the test got that far.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -89,7 +89,7 @@ fn start_victim(path: &Path) -> Victim {
     Victim(child)
 }
 
-/// The acknowledgement in a whole line of the victim's output.
+/// Parses the acknowledgement in a complete line of the victim's output.
 fn acked(line: &str) -> Option<(Seq, TransactionId)> {
     let (seq, id) = line.strip_prefix(ACKED)?.trim_start().split_once(' ')?;
     Some((Seq::new(seq.parse().ok()?), TransactionId::new(uuid::Uuid::try_parse(id).ok()?)))

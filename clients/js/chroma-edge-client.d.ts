@@ -1,7 +1,7 @@
 /** chroma-edge-client: transaction ids, safe retries and recovery for writes to Chroma through chroma-edge. */
 
-// Pages and Node have the first four, pages alone the last. Where the program has no types for them, neither the DOM library
-// nor those of Node, what little is used here stands in for them.
+// Pages and Node have the first four, only pages have the last. If the program has no types for them, neither from the DOM
+// library nor from Node, the few members used here stand in for them.
 type Global = typeof globalThis;
 type Fetch = Global extends { fetch: infer Found } ? Found : (input: any, init?: any) => Promise<any>;
 type Signal = Global extends { AbortSignal: { prototype: infer Found } }
@@ -17,7 +17,7 @@ export type TransactionStatus = "ATTEMPTING" | "COMPLETED" | "FAILED" | "RECOVER
 export type Metadata = Record<string, string | number | boolean | null | Array<string | number | boolean>>;
 export type Vector = number[] | Float32Array | Float64Array;
 
-/** One transaction as the edge shows it; times are RFC 3339 in UTC. */
+/** One transaction as the edge shows it. Times are RFC 3339 in UTC. */
 export interface Transaction {
   transaction_id: string;
   client_transaction_id: string | null;
@@ -38,7 +38,7 @@ export interface Transaction {
   result: unknown;
   target_instance: string | null;
   client_session: string | null;
-  /** The name of the token that it came with. */
+  /** The name of the token that the request carried. */
   principal?: string | null;
   instances: Array<{ name: string; applied: boolean }>;
 }
@@ -53,32 +53,32 @@ export interface Clock {
 export type Embed = (documents: string[], context: { signal: Signal }) => Promise<Vector[]> | Vector[];
 
 export interface RetryOptions {
-  /** How often a request is sent again at most: 5. */
+  /** The most retries of one request. Default: 5. */
   maxRetries?: number;
-  /** The bound of the first delay in milliseconds; it doubles with each: 500. */
+  /** The bound of the first delay in milliseconds. It doubles with each retry. Default: 500. */
   initialRetryDelay?: number;
-  /** The largest bound of a delay in milliseconds: 30000. */
+  /** The largest bound of a delay in milliseconds. Default: 30000. */
   maxRetryDelay?: number;
-  /** How long one request may take, in milliseconds: 150000. */
+  /** How long one request may take, in milliseconds. Default: 150000. */
   requestTimeout?: number;
-  /** How long to wait for the edge to finish a write that it holds, in milliseconds: 600000. */
+  /** How long to wait for the edge to finish a write that it holds, in milliseconds. Default: 600000. */
   recoveryTimeout?: number;
-  /** Wait for such a write (true), or reject with a TimingGapError at once. */
+  /** Whether to wait for such a write (default), or reject with a TimingGapError at once. */
   waitForRecovery?: boolean;
 }
 
 export interface ClientOptions extends RetryOptions {
   /** Turns documents into embeddings. */
   embed?: Embed;
-  /** Names this client's transactions at the edge; a random UUID when absent. Visible ASCII. */
+  /** Identifies this client's transactions at the edge. Visible ASCII. Default: a random UUID. */
   session?: string;
   /** Sent with every request. */
   headers?: Record<string, string>;
   tenant?: string;
   database?: string;
-  /** The largest document that a file is split into, in UTF-16 units: 2000. */
+  /** The largest document that a file is split into, in UTF-16 units. Default: 2000. */
   chunkSize?: number;
-  /** Documents in one request of an upload: 100. */
+  /** The number of documents in one request of an upload. Default: 100. */
   batchSize?: number;
   fetch?: Fetch;
   clock?: Clock;
@@ -87,11 +87,11 @@ export interface ClientOptions extends RetryOptions {
 }
 
 export interface OperationOptions extends RetryOptions {
-  /** The operation's own id: the same id with the same request happens once. 1 to 255 visible ASCII characters. */
+  /** The operation's own id: the same request with the same id happens once. 1 to 255 visible ASCII characters. */
   transactionId?: string;
   signal?: Signal;
   headers?: Record<string, string>;
-  /** What people see in the list. */
+  /** The text that people see in the list. */
   label?: string;
   tenant?: string;
   database?: string;
@@ -100,7 +100,7 @@ export interface OperationOptions extends RetryOptions {
 export interface RequestOptions extends OperationOptions {
   /** A string is sent as it is, anything else as JSON. */
   body?: unknown;
-  /** The request changes nothing: no id. Known by method and path when absent. */
+  /** The request changes nothing and gets no id. By default derived from method and path. */
   read?: boolean;
 }
 
@@ -109,11 +109,11 @@ export interface Result<Data = unknown> {
   data: Data;
   /** null for a read. */
   transactionId: string | null;
-  /** Finished by the edge after a timing gap. */
+  /** Whether the edge finished it after a timing gap. */
   recovered: boolean;
-  /** The stored answer of an earlier request with the same id. */
+  /** Whether this is the stored answer of an earlier request with the same id. */
   replayed: boolean;
-  /** The transaction, where it was waited for. */
+  /** The transaction, if it was waited for. */
   transaction: Transaction | null;
 }
 
@@ -126,9 +126,9 @@ export interface Records {
 }
 
 export interface UploadOptions extends OperationOptions {
-  /** The file's name; its own when absent. */
+  /** The file's name. Default: its own. */
   name?: string;
-  /** What the ids of the documents begin with, instead of a digest of name and text. */
+  /** The prefix of the documents' ids, instead of a digest of name and text. */
   documentId?: string;
   chunkSize?: number;
   batchSize?: number;
@@ -151,12 +151,12 @@ export interface TransactionEvent {
   status?: number | null;
   reason?: string | null;
   error?: unknown;
-  /** Of a timing gap: whether the edge holds the write, or may hold it. */
+  /** For a timing gap: whether the edge holds the write, or may hold it. */
   recovery?: "pending" | "unknown";
-  /** Of a retry: which one, and how long until it, in milliseconds. */
+  /** For a retry: its number, and the delay until it in milliseconds. */
   attempt?: number;
   delay?: number;
-  /** From another page or process of the session (watch). */
+  /** Whether it comes from another page or process of the session (watch). */
   remote?: boolean;
 }
 
@@ -188,18 +188,18 @@ export class TransactionError extends Error {
   readonly body: unknown;
   readonly transaction: Transaction | null;
 }
-/** Not failed: the edge holds the write and will finish it. */
+/** Not a failure: the edge holds the write and will finish it. */
 export class TimingGapError extends TransactionError {
   readonly recovery: "pending" | "unknown";
 }
-/** Given up by the edge: refused, without effect. */
+/** Given up by the edge: rejected, without effect. */
 export class TransactionAbandonedError extends TransactionError {}
 export class UnknownTransactionError extends TransactionError {}
-/** No answer after every retry: unknown. The same again with the same id is safe. */
+/** No answer after every retry: the outcome is unknown. Repeating the request with the same id is safe. */
 export class NoAnswerError extends TransactionError {}
 
 export function isTimingGapError(error: unknown): boolean;
-/** SHA-256 of the UTF-8 text, as hexadecimal. */
+/** Returns the SHA-256 of the UTF-8 text, as hexadecimal. */
 export function sha256(text: string): string;
 export function splitText(text: string, size: number): string[];
 
@@ -207,9 +207,9 @@ export class TransactionSafetyClient {
   constructor(baseUrl: Address, options?: ClientOptions);
   readonly baseUrl: string;
   readonly session: string;
-  /** "*": all of them. */
+  /** "*" means all events. */
   on(name: TransactionEventName | "*", handler: (event: TransactionEvent) => void): () => void;
-  /** A failure of `watch` that no retry can mend. */
+  /** A failure of `watch` that retries cannot fix. */
   on(name: "error", handler: (event: { type: "error"; error: unknown }) => void): () => void;
   off(name: string, handler: (event: never) => void): void;
   close(): void;
@@ -228,7 +228,7 @@ export class TransactionSafetyClient {
     options?: OperationOptions,
   ): Promise<Result<{ deleted: number }>>;
   uploadFileWithSafety(
-    /** Its text, a `File`, a `Blob`, or what is like one. */
+    /** Its text, a `File`, a `Blob`, or a similar object. */
     file: string | { readonly name?: string; text(): Promise<string> },
     collection: string | { id: string },
     metadata?: Metadata,
@@ -243,7 +243,9 @@ export class TransactionSafetyClient {
   wrapFetch(inner?: Fetch): Fetch;
 }
 
-/** Safe writes under everything that calls `target.fetch`, for the client's edge only. Returns what undoes it. */
+/**
+ * Adds safe writes to everything that calls `target.fetch`, for the client's edge only. Returns a function that undoes it.
+ */
 export function installSafeFetch(client: TransactionSafetyClient, target?: { fetch: Fetch }): () => void;
 
 export class TransactionSafetyUI {

@@ -1,17 +1,17 @@
 // chroma-edge-client: transaction ids, safe retries and recovery for writes to Chroma through chroma-edge.
-// One self-contained ES module for browsers and Node 20; the edge serves it at /transaction/safety/client.js.
-// Types: chroma-edge-client.d.ts. What is sent and relied on: clients/PROTOCOL.md. Licence: Apache-2.0.
+// One self-contained ES module for browsers and Node 20. The edge serves it at /transaction/safety/client.js.
+// Types: chroma-edge-client.d.ts. Requests, and what the client relies on: clients/PROTOCOL.md. License: Apache-2.0.
 
 /** The version of this library. */
 export const VERSION = "0.1.0";
 
-/** Waits longer than this the edge does not accept in one request. */
+/** The longest wait that the edge accepts in one request. */
 const LONGEST_WAIT_SECONDS = 60;
-/** How much longer than asked for the answer to a waiting request may take. */
+/** How much longer than the requested wait the answer may take. */
 const WAIT_SLACK_MS = 15_000;
-/** Ids of operations remembered so that their events are not told twice. */
+/** How many ids of operations are remembered, so that their events are not reported twice. */
 const REMEMBERED_IDS = 1000;
-/** Writes without an outcome that are remembered, and for how long. */
+/** How many writes without an outcome are remembered, and for how long. */
 const UNFINISHED = 1000;
 const UNFINISHED_MS = 3_600_000;
 const FINAL = new Set(["COMPLETED", "RECOVERED", "ABANDONED"]);
@@ -21,7 +21,7 @@ const SCOPE = Symbol.for("chroma-edge-client.scope");
 
 // ---------------------------------------------------------------------------------------------------------- errors
 
-/** An operation that did not succeed. `transactionId` asks the edge about it. */
+/** An operation that did not succeed. Use `transactionId` to ask the edge about it. */
 export class TransactionError extends Error {
   constructor(message, { transactionId = null, status = null, reason = null, body = null, transaction = null, cause } = {}) {
     super(message, cause === undefined ? undefined : { cause });
@@ -34,7 +34,7 @@ export class TransactionError extends Error {
   }
 }
 
-/** Not failed: durable at the edge, and not finished yet. It will be, without this client. */
+/** Not a failure: the write is durable at the edge, and the edge will finish it without this client. */
 export class TimingGapError extends TransactionError {
   constructor(message, details = {}) {
     super(message, details);
@@ -42,18 +42,18 @@ export class TimingGapError extends TransactionError {
   }
 }
 
-/** The edge gave the transaction up: it was refused, and has no effect. `reason` says why. */
+/** The edge gave the transaction up: it was rejected, and has no effect. `reason` explains why. */
 export class TransactionAbandonedError extends TransactionError {}
 
-/** The edge knows no transaction of this id. */
+/** The edge knows no transaction with this id. */
 export class UnknownTransactionError extends TransactionError {}
 
-/** No answer after every retry: whether the write happened is unknown. Sending it again with the same id is safe. */
+/** No answer after every retry: it is unknown whether the write happened. Repeating it with the same id is safe. */
 export class NoAnswerError extends TransactionError {}
 
 /**
- * Whether the error is a write that the edge holds and will finish by itself.
- * @param {unknown} error an error of this module, or anything with the edge's error body in it
+ * Returns whether the error is about a write that the edge holds and will finish by itself.
+ * @param {unknown} error an error of this module, or anything that contains the edge's error body
  */
 export function isTimingGapError(error) {
   if (error instanceof TimingGapError) return true;
@@ -63,7 +63,7 @@ export function isTimingGapError(error) {
 
 // ------------------------------------------------------------------------------------------------- rules, no effects
 
-/** A random (version 4) UUID; `crypto.randomUUID` is missing in pages that were not loaded over https. */
+/** Returns a random (version 4) UUID. `crypto.randomUUID` is missing in pages that were not loaded over https. */
 function uuid() {
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6] & 0x0f) | 0x40;
@@ -72,7 +72,7 @@ function uuid() {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** The id, if it can be one. */
+/** Returns the id if it is valid, and throws otherwise. */
 function checkedId(id) {
   if (typeof id !== "string" || !/^[\x21-\x7e]{1,255}$/.test(id) || id === "." || id === "..") {
     throw new TypeError("a transaction id is 1 to 255 visible ASCII characters, and not . or ..");
@@ -86,7 +86,7 @@ function isRead(method, path) {
   return verb === "POST" && /\/collections\/[^/]+\/(get|query|search|count)\/?$/.test(path.split("?")[0]);
 }
 
-/** What an operation is called, by method and path. */
+/** Returns the name of an operation, by method and path. */
 function operationOf(method, path) {
   const plain = path.split("?")[0].replace(/\/$/, "");
   const record = /\/collections\/[^/]+\/(add|update|upsert|delete)$/.exec(plain);
@@ -97,7 +97,7 @@ function operationOf(method, path) {
   return kind && verb ? `${verb}_${kind}` : "write";
 }
 
-/** What an answer to a write means: PROTOCOL.md, "Writes". */
+/** Returns what an answer to a write means: PROTOCOL.md, "Writes". */
 function verdictOf(answer) {
   if (answer.status === 503) {
     const { recovery } = answer.json ?? {};
@@ -107,13 +107,13 @@ function verdictOf(answer) {
   return TRANSIENT.has(answer.status) ? "transient" : "definite";
 }
 
-/** Milliseconds that the answer asks to wait; 0 when it does not say. */
+/** Returns the milliseconds that the answer asks to wait, or 0 if it does not say. */
 function retryAfter(answer) {
   const seconds = Number(answer?.headers.get("retry-after") ?? 0);
   return Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0;
 }
 
-/** SHA-256 as hexadecimal; `crypto.subtle` is missing in pages that were not loaded over https. */
+/** Returns the SHA-256 as hexadecimal. `crypto.subtle` is missing in pages that were not loaded over https. */
 export function sha256(text) {
   const input = new TextEncoder().encode(text);
   const data = new Uint8Array((((input.length + 8) >> 6) + 1) << 6);
@@ -145,7 +145,7 @@ export function sha256(text) {
   return Array.from(state, (word) => word.toString(16).padStart(8, "0")).join("");
 }
 
-/** The first 32 bits of the fractional parts of the square and cube roots of the first primes, as the standard says. */
+/** The first 32 bits of the fractional parts of the square and cube roots of the first primes, as in the standard. */
 function sha256Constants() {
   if (sha256Constants.made) return sha256Constants.made;
   const primes = [];
@@ -157,8 +157,8 @@ function sha256Constants() {
 }
 
 /**
- * Text in pieces of at most `size` UTF-16 units, cut at a paragraph, line, sentence or word where there is one in the
- * second half of a piece, never within a character. Joined they are the text.
+ * Splits text into pieces of at most `size` UTF-16 units. A piece ends at a paragraph, line, sentence or word if there is
+ * such an end in its second half, and never within a character. Joined, the pieces are the text.
  */
 export function splitText(text, size) {
   const pieces = [];
@@ -176,7 +176,7 @@ export function splitText(text, size) {
   return pieces;
 }
 
-/** Server-sent events out of a body. */
+/** Yields the server-sent events of a body. */
 async function* messagesOf(body) {
   const reader = body.getReader();
   const decoder = new TextDecoder();
@@ -215,7 +215,7 @@ const SYSTEM = {
   clearTimer: (timer) => clearTimeout(timer),
 };
 
-/** Writes to Chroma through the edge, each a transaction that happens once. */
+/** Writes to Chroma through the edge. Each write is a transaction that happens once. */
 export class TransactionSafetyClient {
   #base;
   #fetch;
@@ -224,11 +224,11 @@ export class TransactionSafetyClient {
   #options;
   #handlers = new Map();
   #closed = new AbortController();
-  /** The latest operations: what they are about, and how far they are. */
+  /** The latest operations: what they are about, and their state. */
   #own = new Map();
   /**
-   * Writes that ended here without an outcome, by their content. The same request once more is a repetition by the
-   * application, and goes under the same id, so that it is executed once.
+   * Writes that ended here without an outcome, by their content. If the application sends the same request again, it is a
+   * repetition and gets the same id, so that the write is executed once.
    */
   #unfinished = new Map();
 
@@ -257,18 +257,21 @@ export class TransactionSafetyClient {
     this.#fetch = options.fetch ?? unwrapped(globalThis.fetch, this.#base);
     this.#clock = options.clock ?? SYSTEM;
     this.#random = options.random ?? Math.random;
-    /** Names this client's transactions at the edge. */
+    /** Identifies this client's transactions at the edge. */
     this.session = options.session ?? uuid();
   }
 
-  /** The edge's URL, without a slash at its end. */
+  /** The edge's URL, without a trailing slash. */
   get baseUrl() {
     return this.#base;
   }
 
   // ---- events
 
-  /** Calls `handler` at each event of that name, or with "*" at all of transactions. Returns what takes it away again. */
+  /**
+   * Calls `handler` at each event with that name, or with "*" at every transaction event. Returns a function that removes
+   * it.
+   */
   on(name, handler) {
     if (!this.#handlers.has(name)) this.#handlers.set(name, new Set());
     this.#handlers.get(name).add(handler);
@@ -286,21 +289,21 @@ export class TransactionSafetyClient {
         try {
           handler(event);
         } catch (error) {
-          // A handler's mistake must not become the operation's.
+          // An error in a handler must not become the operation's error.
           console.error(error);
         }
       }
     }
   }
 
-  /** Ends everything that is under way: operations reject, timers and connections are gone. */
+  /** Ends everything under way: operations reject, and timers and connections end. */
   close() {
     this.#closed.abort(new DOMException("the client was closed", "AbortError"));
   }
 
   // ---- operations
 
-  /** One request to the edge; `path` begins with a slash. A write gets a transaction id and safe retries. */
+  /** Sends one request to the edge. `path` begins with a slash. A write gets a transaction id and safe retries. */
   async request(method, path, options = {}) {
     if (!path.startsWith("/")) throw new TypeError("path does not begin with a slash");
     const { body } = options;
@@ -317,7 +320,7 @@ export class TransactionSafetyClient {
     return asResult(operation, outcome);
   }
 
-  /** A collection; made when it is not there, unless `getOrCreate` is false. */
+  /** Creates a collection, or returns the existing one unless `getOrCreate` is false. */
   async createCollection(name, { metadata, configuration, getOrCreate = true, ...options } = {}) {
     const body = { name, metadata, configuration, get_or_create: getOrCreate };
     return this.request("POST", `${this.#place(options)}/collections`, { ...options, body });
@@ -335,7 +338,7 @@ export class TransactionSafetyClient {
     return this.#records("update", collection, records, options);
   }
 
-  /** `{ids, where, whereDocument, limit}`: what is to go. */
+  /** Deletes the records that `{ids, where, whereDocument, limit}` selects. */
   async delete(collection, { ids, where, whereDocument, limit } = {}, options = {}) {
     const body = { ids, where, where_document: whereDocument, limit };
     return this.request("POST", `${this.#collection(collection, options)}/delete`, { ...options, body });
@@ -357,8 +360,8 @@ export class TransactionSafetyClient {
   }
 
   /**
-   * Stores a text file as documents, in requests of `batchSize` documents, each a transaction. Document ids come from the
-   * file's name and text: the same file again, in this session or another, replaces itself.
+   * Stores a text file as documents, in requests of `batchSize` documents, each a transaction. Document ids are derived
+   * from the file's name and text, so that uploading the same file again replaces it, in this session or another.
    */
   async uploadFileWithSafety(file, collection, metadata = {}, options = {}) {
     const { embed, chunkSize, batchSize } = { ...this.#options, ...options };
@@ -395,18 +398,18 @@ export class TransactionSafetyClient {
 
   // ---- transactions
 
-  /** The transaction as the edge shows it now. */
+  /** Returns the transaction as the edge shows it now. */
   async getTransaction(id, options = {}) {
     const { data } = await this.request("GET", `/transaction/safety/transaction/${encodeURIComponent(checkedId(id))}`, options);
     return data;
   }
 
-  /** What the edge says of its transactions as a whole. */
+  /** Returns what the edge reports about its transactions as a whole. */
   async status(options = {}) {
     return (await this.request("GET", "/transaction/safety/status", options)).data;
   }
 
-  /** Waits until the transaction is final. Rejects when it was refused or given up, or when `timeout` is over. */
+  /** Waits until the transaction is final. Throws if it was rejected or given up, or after `timeout`. */
   async pollForTransactionCompletion(id, options = {}) {
     const { signal, done } = joined([options.signal, this.#closed.signal]);
     try {
@@ -430,7 +433,10 @@ export class TransactionSafetyClient {
     return isTimingGapError(error);
   }
 
-  /** Messages of a session (this client's when nothing is said) or of one transaction, over lost connections. */
+  /**
+   * Yields the messages of a session (by default this client's) or of one transaction, and reconnects after a lost
+   * connection.
+   */
   async *events({ session, transaction, lastEventId = null, signal: outer } = {}) {
     const { signal, done } = joined([outer, this.#closed.signal]);
     const query = transaction ? `transaction=${encodeURIComponent(transaction)}` : `client=${encodeURIComponent(session ?? this.session)}`;
@@ -467,8 +473,8 @@ export class TransactionSafetyClient {
   }
 
   /**
-   * Tells of transactions of this session that other pages or processes started, through `on`. Returns what ends it.
-   * A failure that no retry can mend is an event "error".
+   * Reports transactions of this session that other pages or processes started, through `on`. Returns a function that ends
+   * it. A failure that retries cannot fix is an event "error".
    */
   watch(options = {}) {
     const stop = new AbortController();
@@ -476,7 +482,7 @@ export class TransactionSafetyClient {
       for await (const message of this.events({ ...options, signal: stop.signal })) {
         const transactionId = message.client_transaction_id ?? message.transaction_id;
         const own = this.#own.get(transactionId);
-        // What this client waits for or has told, it tells itself.
+        // The client itself reports what it waits for or has reported.
         if (!transactionId || (own && own.state !== "pending")) continue;
         if (own && message.event === "transaction:timing_gap") continue;
         if (own) own.state = "ended";
@@ -495,7 +501,7 @@ export class TransactionSafetyClient {
 
   // ---- the official client
 
-  /** A `fetch` that gives writes to this edge ids and safe retries; all else goes to `inner` untouched. */
+  /** Returns a `fetch` that gives writes to this edge ids and safe retries. Other requests go to `inner` unchanged. */
   wrapFetch(inner = this.#fetch) {
     const wrapped = async (input, init) => {
       if (!wrapped.active) return inner(input, init);
@@ -513,7 +519,7 @@ export class TransactionSafetyClient {
   async #wrapped(inner, request, path) {
     const headers = new Headers(request.headers);
     const body = await request.arrayBuffer();
-    // A body given anew lets a request whose own is used be sent again, with everything else about it.
+    // With a new body, a request whose own body is used can be sent again, with everything else unchanged.
     const fields = request.bodyUsed ? { headers, body } : { headers };
     const options = { signal: request.signal, transactionId: headers.get("transaction-id") ?? undefined };
     const content = () => new TextDecoder("latin1").decode(body);
@@ -524,7 +530,7 @@ export class TransactionSafetyClient {
     return asResponse(operation, outcome);
   }
 
-  /** The path below the edge's URL, or null when it is elsewhere. */
+  /** Returns the path below the edge's URL, or null if the URL is elsewhere. */
   #pathOf(url) {
     let whole;
     try {
@@ -571,7 +577,7 @@ export class TransactionSafetyClient {
     if (this.#unfinished.size > UNFINISHED) this.#unfinished.delete(this.#unfinished.keys().next().value);
   }
 
-  /** Carries it out and tells what happens. */
+  /** Executes the operation and reports its events. */
   async #told(operation, options) {
     const { id, about } = operation;
     const tell = (type, more) => id !== null && this.#emit(type, { ...about, ...more });
@@ -588,13 +594,13 @@ export class TransactionSafetyClient {
       tell("transaction:failed", { error, reason: signal.aborted ? "aborted" : String(error?.message ?? error) });
       throw error;
     } finally {
-      // Aborted, too: the edge may have it.
+      // Also if it was aborted: the edge may have the write.
       this.#note(operation, finished);
       done();
     }
   }
 
-  /** Tells how an operation of this client ended; one that is still pending has been told of. */
+  /** Reports how an operation of this client ended. If it is still pending, that has been reported. */
   #ended(id, outcome, error) {
     const own = this.#own.get(id);
     if (!own || own.state === "ended") return;
@@ -604,7 +610,7 @@ export class TransactionSafetyClient {
     else this.#emit(outcome.recovered ? "transaction:recovered" : "transaction:completed", { ...own.about, status: outcome.answer.status });
   }
 
-  /** `{answer}`, with `recovered`, `transaction`, `pending` or `abandoned` where they apply, or `{noAnswer}`. */
+  /** Returns `{answer}`, with `recovered`, `transaction`, `pending` or `abandoned` where they apply, or `{noAnswer}`. */
   async #carriedOut(operation, options, signal, tell) {
     let retries = 0;
     let first = null;
@@ -631,7 +637,8 @@ export class TransactionSafetyClient {
         if (settled.transaction?.status === "ABANDONED") return { answer, transaction: settled.transaction, abandoned: true };
         if (settled.transaction && gap) return settledOutcome(operation.id, settled.transaction);
         if (settled.missing && verdict === "pending") return { answer, lost: true };
-        // Its outcome is stored now: the same id gets it. Once: an edge that still says "running" is retried like any other.
+        // Its outcome is stored now, and the same id gets it. Only once: an edge that still says "running" is retried like
+        // any other.
         if (settled.transaction && !first) {
           first = settled.transaction;
           continue;
@@ -645,8 +652,8 @@ export class TransactionSafetyClient {
   }
 
   /**
-   * Waits at the edge until the transaction is final: `{transaction}`, `{missing}` or `{expired}`. Asked with the
-   * operation's own headers, which may hold credentials.
+   * Waits at the edge until the transaction is final. Returns `{transaction}`, `{missing}` or `{expired}`. Asks with the
+   * operation's own headers, which may contain credentials.
    */
   async #settled(id, operation, signal, deadline) {
     let failures = 0;
@@ -663,18 +670,18 @@ export class TransactionSafetyClient {
       } catch {
         signal.throwIfAborted();
       }
-      // An unknown path has no such body: then the edge is none, or too old to be asked.
+      // An unknown path has no such body. In that case there is no edge, or one that is too old for this request.
       if (answer?.status === 404 && answer.json?.error) return { missing: true };
       if (answer?.status === 200 && FINAL.has(answer.json?.status)) return { transaction: answer.json };
       if (answer !== null && answer.status >= 400 && answer.status < 500 && answer.status !== 429) throw refused(operation.id, answer);
-      // An edge that has waited as asked is asked again at once; any other is given time.
+      // An edge that has waited as requested is asked again at once. Any other gets a pause.
       const waited = answer?.status === 200 && this.#clock.now() - began >= wait * 500;
       if (waited) failures = 0;
       else await this.#sleep(Math.min(this.#backoff(failures++, answer), Math.max(0, deadline - this.#clock.now())), signal);
     }
   }
 
-  /** One request and its whole answer. */
+  /** Sends one request, and returns its complete answer. */
   async #exchange(send, signal, timeout) {
     signal.throwIfAborted();
     const attempt = new AbortController();
@@ -690,7 +697,7 @@ export class TransactionSafetyClient {
     }
   }
 
-  /** Full jitter: anything up to a bound that doubles, after what the edge asks for. */
+  /** Full jitter: a random delay up to a bound that doubles, after the delay that the edge asks for. */
   #backoff(retry, answer, { initialRetryDelay, maxRetryDelay } = this.#options) {
     const bound = Math.min(maxRetryDelay, initialRetryDelay * 2 ** retry);
     return Math.min(maxRetryDelay, retryAfter(answer)) + this.#random() * bound;
@@ -715,20 +722,22 @@ export class TransactionSafetyClient {
     return `/api/v2/tenants/${encodeURIComponent(tenant)}/databases/${encodeURIComponent(database)}`;
   }
 
-  /** By name or id: the edge takes both. */
+  /** By name or id: the edge accepts both. */
   #collection(collection, options) {
     const name = typeof collection === "string" ? collection : collection.id;
     return `${this.#place(options)}/collections/${encodeURIComponent(name)}`;
   }
 }
 
-/** Options of one call that stand in for the client's. */
+/** Returns the options of one call that override the client's. */
 function given({ waitForRecovery, maxRetries, initialRetryDelay, maxRetryDelay, requestTimeout, recoveryTimeout }) {
   const all = { waitForRecovery, maxRetries, initialRetryDelay, maxRetryDelay, requestTimeout, recoveryTimeout };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
 }
 
-/** One signal for several, and what lets go of them: a long-lived one must not collect listeners. */
+/**
+ * Combines several signals into one, with a function that detaches from them: a long-lived one must not collect listeners.
+ */
 function joined(signals) {
   const controller = new AbortController();
   const undo = [];
@@ -741,7 +750,7 @@ function joined(signals) {
   return { signal: controller.signal, done: () => undo.forEach((one) => one()) };
 }
 
-/** The promise, or the signal's reason as soon as it is aborted. */
+/** Returns the promise's result, or rejects with the signal's reason as soon as it is aborted. */
 function abortable(promise, signal) {
   return new Promise((resolve, reject) => {
     const abort = () => reject(signal.reason);
@@ -751,7 +760,7 @@ function abortable(promise, signal) {
   });
 }
 
-/** The whole answer: one that is cut in its body is none. */
+/** Reads the complete answer. An answer whose body is cut does not count. */
 async function readAnswer(response) {
   const bytes = new Uint8Array(await response.arrayBuffer());
   let json = null;
@@ -763,7 +772,7 @@ async function readAnswer(response) {
   return { status: response.status, statusText: response.statusText, headers: response.headers, bytes, json };
 }
 
-/** The answer that the write would have had, out of what the edge stored. */
+/** Returns the answer that the write would have had, from what the edge stored. */
 function answerOf(transaction, id) {
   const headers = new Headers({ "content-type": "application/json", "idempotent-replayed": "true" });
   if (id !== null) headers.set("transaction-id", id);
@@ -788,7 +797,7 @@ function abandoned(transactionId, transaction) {
   return new TransactionAbandonedError(`the transaction was abandoned: ${reason}`, details);
 }
 
-/** The error that an outcome is, if it is one. */
+/** Returns the error that an outcome stands for, if it stands for one. */
 function errorOf({ id }, outcome) {
   const { answer, transaction } = outcome;
   if (outcome.noAnswer) {
@@ -827,7 +836,7 @@ function plain(embeddings) {
   return embeddings?.map?.((one) => (ArrayBuffer.isView(one) ? Array.from(one) : one)) ?? embeddings;
 }
 
-/** The fetch below every wrapper for this edge: a client's own requests have their ids and retries already. */
+/** Returns the fetch below every wrapper for this edge: a client's own requests already have ids and retries. */
 function unwrapped(fetch, base) {
   let inner = fetch;
   while (inner?.[SCOPE] === base) inner = inner[INNER];
@@ -836,8 +845,8 @@ function unwrapped(fetch, base) {
 }
 
 /**
- * Puts safe writes under everything that calls the global `fetch`, the official `chromadb` client among it, for the
- * client's edge only. Returns what takes it away again.
+ * Adds safe writes to everything that calls the global `fetch`, including the official `chromadb` client, for the client's
+ * edge only. Returns a function that undoes it.
  */
 export function installSafeFetch(client, target = globalThis) {
   const before = target.fetch;
@@ -865,9 +874,9 @@ const STATES = {
 const ENDED = new Set(["completed", "recovered", "failed"]);
 
 /**
- * A list of the client's operations in the element of that id: running, waiting, recovered and failed. Announced by a
- * live region; arrow keys, Home and End move, Delete takes an ended entry away. Text only, no styles of its own:
- * `[data-state]` on an entry is for the page's.
+ * A list of the client's operations in the element with that id: running, waiting, recovered and failed. A live region
+ * announces them. Arrow keys, Home and End move, Delete removes an ended entry. Text only, without styles of its own: pages
+ * can style `[data-state]` of an entry.
  */
 export class TransactionSafetyUI {
   #entries = new Map();
@@ -901,14 +910,14 @@ export class TransactionSafetyUI {
     for (const type of Object.keys(STATES)) this.#undo.push(client.on(type, (event) => this.#show(event)));
   }
 
-  /** Takes the list out of the page and listens no more. */
+  /** Removes the list from the page and stops listening. */
   destroy() {
     this.#undo.forEach((undo) => undo());
     this.#root.remove();
     this.#entries.clear();
   }
 
-  /** Takes every entry away that has ended. */
+  /** Removes every entry that has ended. */
   clearFinished() {
     const focused = this.#root.contains(this.#root.ownerDocument.activeElement);
     for (const [id, entry] of [...this.#entries]) if (ENDED.has(entry.dataset.state)) this.#remove(id);

@@ -240,7 +240,7 @@ fn without_an_id_of_its_own_a_write_that_was_sent_nowhere_is_withdrawn() {
     add(&cluster.client(), &collection, "one").expect(201);
 }
 
-/// What may have been sent stays: it is executed, and its client is told not to send it again.
+/// A write that may have been sent stays: it is executed, and its client is told not to send it again.
 #[test]
 fn without_an_id_of_its_own_a_write_that_may_have_been_sent_stays() {
     let configure = |edge: Builder| {

@@ -1,4 +1,4 @@
-//! An application's own operations: remembered like writes, and never executed.
+//! An application's own operations: remembered like writes, but never executed.
 
 use serde_json::{Value, json};
 
@@ -84,7 +84,7 @@ fn an_id_of_its_own_is_journaled_once() {
     cluster.edge.restart();
     let again = begin(&client).expect(201);
     assert_eq!((again.header("idempotent-replayed"), again.json()), (Some("true"), first.json()));
-    // Under the id that the edge gave it, it is the same operation.
+    // The id that the edge assigned identifies the same operation.
     let given = first.json()["transaction_id"].as_str().expect("an id").to_owned();
     let under = begin(&cluster.client().with_header("Transaction-ID", &given)).expect(201);
     assert_eq!((under.header("idempotent-replayed"), under.json()), (Some("true"), first.json()));
@@ -112,7 +112,7 @@ fn a_write_is_not_ended_by_an_application() {
     cluster.assert_converged();
 }
 
-/// Whoever never ends its operations fills the part of applications, and nobody else's.
+/// A client that never ends its operations fills the share of applications, and takes nothing from other clients.
 #[test]
 fn operations_that_nobody_ends_take_a_part_of_the_journal_and_no_more() {
     let cluster = Cluster::with(2, |edge| {
@@ -124,7 +124,7 @@ fn operations_that_nobody_ends_take_a_part_of_the_journal_and_no_more() {
     let body = json!({ "ids": ["one"], "embeddings": [[1, 2, 3]] });
     let path = testkit::http::record_path(&collection, "add");
     let written = first.post(&path, &body).expect(201);
-    // Each from an address of its own: none of them has more than its share.
+    // Each from its own address, so that none exceeds its share.
     let begin_with = |id: &str, size: usize| {
         let data = "x".repeat(size);
         let body = json!({ "method": "POST", "path": "/import", "data": data });
@@ -151,13 +151,13 @@ fn operations_that_nobody_ends_take_a_part_of_the_journal_and_no_more() {
     assert_eq!(begun, 5);
     assert_eq!(begin("import-0").expect(201).header("idempotent-replayed"), Some("true"), "a repetition takes nothing");
     assert!(number("chroma_edge_applications_refused") >= 1.0);
-    // What it ends with takes room, too.
+    // The result of an operation takes room, too.
     let result = json!({ "result": "y".repeat(200_000) });
     let refused = report(&client, "import-0", "complete", result).expect(507);
     assert_eq!(refused.json()["reason"], "applications_full");
     let small = (0..40).take_while(|number| begin_with(&format!("small-{number}"), 100).status == 201).count();
     assert!((1..40).contains(&small), "no room is left for the shortest, either: {small}");
-    // What could begin can end.
+    // Operations that could begin can end.
     report(&client, "import-0", "complete", json!({ "result": "z".repeat(4_000) })).expect(200);
     report(&client, "import-1", "fail", json!({ "reason": "lost" })).expect(200);
     assert!(number("chroma_edge_journal_application_bytes") > 1e6);

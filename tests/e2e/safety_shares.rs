@@ -1,4 +1,5 @@
-//! Each client has a share of what applications' own operations may take of the journal: who fills it is refused alone.
+//! Each client has a share of the room that applications' own operations may take in the journal: a client that fills
+//! its share is refused, and no other.
 
 use serde_json::{Value, json};
 
@@ -45,7 +46,7 @@ fn end(client: &Client, id: &str, size: usize) -> Answer {
     client.post(&format!("{TRANSACTIONS}/{id}/complete"), &json!({ "result": "y".repeat(size) }))
 }
 
-/// How many of them begin before one is refused because of its client's share.
+/// Returns how many operations begin before one is refused because of its client's share.
 #[track_caller]
 fn until_refused(client: &Client, name: &str) -> usize {
     let answers = (0..20).map(|number| begin(client, &format!("{name}-{number}"), 150_000));
@@ -64,7 +65,7 @@ fn one_fills_its_share_and_the_other_goes_on(postgres: Option<&Postgres>) {
     let mut cluster = guarded(postgres);
     let [cms, shop] = NAMES.map(|name| holding(&cluster, name));
     let operator = holding(&cluster, "operator");
-    // At once, from the start: no look of retention's has to come first.
+    // From the start, without a retention round first.
     assert_eq!(until_refused(&cms, "of-cms"), 3);
     assert_eq!(begin(&cms, "of-cms-0", 150_000).expect(201).header("idempotent-replayed"), Some("true"));
     begin(&shop, "import", 150_000).expect(201);
@@ -77,7 +78,7 @@ fn one_fills_its_share_and_the_other_goes_on(postgres: Option<&Postgres>) {
     cluster.edge.wait_for_health();
     assert_full(&begin(&cms, "one-more", 150_000));
     assert_eq!(until_refused(&shop, "of-shop"), 2, "with the one of before, as many as the other");
-    // Who ends it changes nothing about whose it is.
+    // Whoever ends it, it stays its owner's.
     for client in [&cms, &operator] {
         assert_full(&end(client, "of-cms-0", 60_000));
     }
@@ -107,7 +108,7 @@ fn one_client_fills_its_share_and_the_other_goes_on_with_postgres() {
     one_fills_its_share_and_the_other_goes_on(Some(&Postgres::fresh()));
 }
 
-/// Without tokens, an address is a client, or a network of 64 bits.
+/// Without tokens, a client is an address, or a network of 64 bits.
 #[test]
 fn an_address_has_a_share_where_nobody_is_asked_for_a_token() {
     let keys = format!("max_bytes: 8MiB, application_bytes: 1MiB, {SHARE}");
@@ -118,7 +119,7 @@ fn an_address_has_a_share_where_nobody_is_asked_for_a_token() {
     begin(&from("203.0.113.7"), "of-another", 150_000).expect(201);
 }
 
-/// What begins at once counts together, whatever is durable yet.
+/// Operations that begin concurrently are counted together, before any of them is durable.
 #[test]
 fn who_begins_many_at_once_gets_no_more() {
     let keys = format!("max_bytes: 8MiB, application_bytes: 1MiB, {SHARE}");

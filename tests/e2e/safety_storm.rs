@@ -12,7 +12,7 @@ use testkit::http::record_path;
 const CONNECTIONS: usize = 50;
 const EACH: usize = 200;
 
-/// How often the journal has committed, or failed to.
+/// Returns how often the journal has committed, and failed to.
 fn commits(cluster: &Cluster) -> (u64, u64) {
     let page = cluster.client().get("/wal/status").expect(200).json();
     let number = |name: &str| page[name].as_u64().unwrap_or_else(|| panic!("no {name}: {page}"));
@@ -30,7 +30,7 @@ fn a_storm_of_one_id_is_one_execution_and_little_work() {
     let (journaled_before, commits_before) = (journaled(&cluster.edge), commits(&cluster));
     let client = cluster.client();
     let path = record_path(&collection, "delete");
-    // Executed twice, it would delete one more.
+    // A second execution would delete one more.
     let body = json!({ "where_document": { "$contains": "document" }, "limit": 1 }).to_string();
     let headers = [("content-type", "application/json"), ("transaction-id", "storm")];
     let gate = Barrier::new(CONNECTIONS);

@@ -1,4 +1,4 @@
-//! The audit trail, the numbers, and what may be asked of the journal: all equal to what it holds.
+//! The audit trail, its numbers and its queries: all equal to what the journal holds.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ fn page(client: &Client, query: &str) -> Value {
     client.get(&format!("/transaction/safety/transactions?{query}")).expect(200).json()
 }
 
-/// Every transaction of the filter, by pages of this length.
+/// Returns every transaction of the filter, in pages of this length.
 #[track_caller]
 fn all(client: &Client, filter: &str, limit: usize) -> Vec<Value> {
     let mut found = Vec::new();
@@ -172,7 +172,7 @@ fn a_trigger_says_what_waits_and_changes_nothing_while_nobody_is_there() {
     assert_eq!(trigger()["pending"], 0);
 }
 
-/// Else a repetition would be executed a second time.
+/// Otherwise a repetition would be executed a second time.
 #[test]
 fn a_cleanup_leaves_ids_that_a_client_may_repeat() {
     let cluster = Cluster::two();

@@ -1,4 +1,4 @@
-//! Secrets that are planted wherever one may be, and looked for wherever something is kept or shown.
+//! Secrets are planted wherever one may be, and searched for wherever something is stored or shown.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,14 +10,15 @@ use testkit::http::{Client, DEFAULT, record_path};
 use testkit::place::{binary, data_dir, wait_for};
 use testkit::{ChromaServer, Edge};
 
-/// No other text has it.
+/// No other text contains it.
 const MARK: &str = "pl4nted";
 
 fn planted(what: &str) -> String {
     format!("{MARK}-{what}-0123456789abcdef0123456789abcdef")
 }
 
-/// Secrets of the edge's own: a token and a JWT's secret in files, a header from the environment, a webhook's secret and URL.
+/// The edge's own secrets: a token and a JWT secret in files, a header from the environment, a webhook's secret and
+/// URL.
 fn configuration(folder: &Path) -> String {
     let file = |name: &str| {
         let path = folder.join(name);
@@ -33,7 +34,7 @@ fn configuration(folder: &Path) -> String {
     )
 }
 
-/// Writes, reads and refusals with secrets where clients have them.
+/// Sends writes, reads and refused requests, with secrets where clients put them.
 fn requests(client: &Client) {
     let strange = client
         .with_header("Cookie", &format!("session={}", planted("cookie")))
@@ -74,7 +75,7 @@ fn planted_secrets_are_kept_and_shown_nowhere() {
     let client = cluster.client().with_header("authorization", &format!("Bearer {}", planted("token")));
     wait_for("an edge that serves", CATCH_UP, || (client.get("/health/ready").status == 200).then_some(()));
     requests(&client);
-    // A server that is lost has its reasons told.
+    // A lost server makes the edge report reasons.
     cluster.replica().kill();
     let id = create(&client, "more");
     client.post(&record_path(&id, "add"), &record("two")).expect(201);
@@ -104,7 +105,7 @@ fn planted_secrets_are_kept_and_shown_nowhere() {
     }
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", cluster.edge.process())).expect("its limits");
     let dumps = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
-    // Where the machine forbids them itself, the limit cannot be raised to one.
+    // If the machine itself forbids dumps, the limit cannot be raised to one.
     let none = |word: &&str| matches!(*word, "0" | "1");
     assert!(dumps.split_whitespace().filter(none).count() == 2, "a dump would hold them all: {dumps}");
 }

@@ -1,4 +1,4 @@
-//! Ending and starting: SIGTERM finishes what is in flight and exits 0 soon; a journal has one edge at a time.
+//! Ending and starting: SIGTERM finishes what is in flight and exits with 0 soon, and a journal has one edge at a time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const SOON: Duration = Duration::from_secs(5);
 fn an_idle_edge_exits_0_soon() {
     let mut cluster = Cluster::two();
     cluster.create("things");
-    // An open connection without a request must not hold it up.
+    // An open connection without a request must not delay it.
     let _idle = cluster.client().connect().expect("a connection");
     cluster.edge.term();
     let (status, wait) = timed(|| cluster.edge.wait_for_exit(Duration::from_secs(20)));

@@ -1,4 +1,4 @@
-//! Signals: only SIGTERM and SIGINT end the process. What SIGHUP does is in `reload.rs`, what SIGUSR2 does in `handover.rs`.
+//! Signals: only SIGTERM and SIGINT end the process. `reload.rs` tests SIGHUP, and `handover.rs` tests SIGUSR2.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Clients that do not read what they asked for: they cost little memory and no place, and are disconnected.
+//! Clients that do not read their answers: they cost little memory and no permits, and are disconnected.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +12,7 @@ use testkit::place::wait_for;
 
 const MIB: u64 = 1024 * 1024;
 
-/// A collection whose records are about 30 MB together.
+/// Creates a collection whose records are about 30 MB together.
 fn filled(cluster: &Cluster) -> String {
     let collection = cluster.create("things");
     for part in 0..10 {
@@ -26,7 +26,7 @@ fn filled(cluster: &Cluster) -> String {
     collection
 }
 
-/// Asks, and reads nothing.
+/// Sends a request, and reads nothing.
 fn ask(cluster: &Cluster, method: &str, path: &str, body: &Value) -> Connection {
     let mut connection = cluster.client().connect().expect("a connection");
     let mut request = head(method, path, &[("content-type", "application/json")]);
@@ -57,7 +57,7 @@ fn who_does_not_read_costs_no_memory_and_no_place_and_is_disconnected() {
         Some(waiting.filter(|answer| answer.status == 200).count())
     });
     assert_eq!(begun, 20);
-    // Every place is taken by one of them, and given up by it.
+    // Each of them takes a permit, and gives it up.
     let started = Instant::now();
     for _ in 0..5 {
         let one = json!({ "ids": ["0-0"] });
@@ -81,10 +81,10 @@ fn one_byte_at_a_time_is_not_reading_and_slow_is_slow() {
     let everything = json!({ "include": ["documents"] });
     let mut drip = ask(&cluster, "POST", &record_path(&collection, "get"), &everything);
     let mut slow = ask(&cluster, "POST", &record_path(&collection, "get"), &everything);
-    // Lent: the cluster must outlive both.
+    // A reference, since the cluster must outlive both threads.
     let cluster = &cluster;
     thread::scope(|scope| {
-        // It takes more than 64 KiB in each 2 s, but all of it in no 2 s.
+        // It takes more than 64 KiB in each 2 s, but needs longer than 2 s for everything.
         let slow = scope.spawn(move || {
             let length: usize =
                 slow.read_header().expect("a header").header("content-length").expect("one").parse().expect("a number");

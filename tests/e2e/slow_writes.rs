@@ -1,5 +1,5 @@
-//! A slow write is waited for as long as its connection lives and the probes are green: it is not sent again to the
-//! server that is at it, and no repetition claims a number that only the first execution knew.
+//! The edge waits for a slow write as long as its connection lives and the probes are green. The write is not repeated
+//! on the server that executes it, and no repetition claims a number that only the first execution knew.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ fn old() -> Value {
     json!({ "where": { "old": true } })
 }
 
-/// Does this while requests whose path ends like that wait at the relay, which takes `SLOW`.
+/// Makes a call while requests whose path ends like this are held at the relay for `SLOW`.
 fn slowly<T: Send>(relay: &Relay, ending: &'static str, call: impl FnOnce() -> T + Send) -> T {
     relay.hold(ending);
     std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ fn a_server_that_is_slow_to_catch_up_is_waited_for() {
     assert_eq!(relays[1].seen_at("/upsert").len(), 1);
 }
 
-/// What ends the wait at once is the probes' word: as quick as for any other write.
+/// The probes end the wait at once, as fast as for any other write.
 #[test]
 fn a_slow_delete_on_a_server_that_stops_goes_on_elsewhere() {
     let (cluster, relays) = impatient();
@@ -87,7 +87,7 @@ fn a_slow_delete_on_a_server_that_stops_goes_on_elsewhere() {
         cluster.servers[0].stop();
         writer.join().expect("the writer")
     });
-    // The other one had never been sent it: its number is true.
+    // The other server never got the write before, so its number is true.
     assert_eq!(answer.expect(200).json(), json!({ "deleted": RECORDS }));
     assert!(wait < Duration::from_secs(15), "{wait:?}");
     relays[0].release();
@@ -95,7 +95,7 @@ fn a_slow_delete_on_a_server_that_stops_goes_on_elsewhere() {
     assert_eq!(cluster.assert_converged().record_count(), 0);
 }
 
-/// Executed, and its answer lost: the same server is asked again, and finds nothing left to delete.
+/// Executed, but its answer is lost: the same server is asked again, and finds nothing left to delete.
 #[test]
 fn a_repetition_that_cannot_know_the_number_claims_none() {
     let (mut cluster, relays) = impatient();

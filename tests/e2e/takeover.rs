@@ -1,4 +1,4 @@
-//! Two edges and one PostgreSQL journal: one is active, the other takes over when it dies, is stopped, or ends.
+//! Two edges and one PostgreSQL journal: one is active, and the other takes over when it dies, is stopped, or ends.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use testkit::workload::{Event, Outcome, Plan, Workload, acknowledged, added_id};
 use testkit::{ChromaServer, Content, Edge};
 
 const PROGRESS: Duration = Duration::from_secs(30);
-/// What is promised from the end of an edge until the other one's health.
+/// The promised time from the end of an edge until the other edge is healthy.
 const TAKEOVER: Duration = Duration::from_secs(5);
 
-/// Two edges over the same servers and journal: the first is active, the second stands by.
+/// Two edges over the same servers and journal: the first is active, the second is a standby.
 struct Pair {
     first: Edge,
     second: Edge,
@@ -45,13 +45,13 @@ impl Pair {
         Pair { first, second, servers, postgres }
     }
 
-    /// Waits until the second one is active.
+    /// Waits until the second edge is active.
     fn await_takeover(&self) {
         wait_for("a takeover", PROGRESS, || (health(&self.second).0 == 200).then_some(()));
         assert_eq!(self.second.status()["role"], "active");
     }
 
-    /// All servers and the second edge hold the same.
+    /// Checks that all servers and the second edge hold the same content.
     fn assert_equal(&self) -> Content {
         self.second.wait_until_in_sync(CATCH_UP);
         let seen = Content::of(&self.second.client(), TENANT);
@@ -65,7 +65,7 @@ impl Pair {
         seen
     }
 
-    /// Whatever an edge can write there, but for what it may still write when it is succeeded.
+    /// Returns everything that an edge can write to the journal, except what it may still write after a takeover.
     fn journal(&self) -> Vec<String> {
         let ask = |sql| self.postgres.sql(sql).lines().map(str::to_owned).collect::<Vec<_>>();
         let mut all = ask("SELECT epoch, commits, last_seq FROM chroma_edge.journal");
@@ -101,8 +101,8 @@ fn assert_stands_by(client: &Client) {
     assert!(client.get("/metrics").expect(200).text().contains("chroma_edge_active 0\n"));
 }
 
-/// It is cut off from the journal, and does not know that another edge has deleted something: a server that returns without
-/// that has lost nothing.
+/// The edge is cut off from the journal, and does not know that another edge has deleted something. A server that
+/// returns without it has lost nothing.
 #[test]
 fn an_edge_that_was_succeeded_takes_nothing_for_lost() {
     let postgres = Postgres::fresh();
@@ -179,7 +179,7 @@ fn an_edge_that_is_stopped_and_continued_changes_nothing_any_more() {
     assert_nothing_lost(&events, &seen);
     assert!((0..20).all(|number| ids(&pair.second.client(), &own).contains(&format!("second-{number}"))));
 
-    // Its supervisor starts it again: it stands by.
+    // Its supervisor restarts it, and it becomes a standby.
     pair.first.restart();
     wait_for("a standby", PROGRESS, || (health(&pair.first).1["journal"] == "held").then_some(()));
 }
@@ -194,7 +194,7 @@ fn an_edge_that_ends_in_good_order_is_succeeded_without_a_wait() {
     let ended = Instant::now();
     pair.await_takeover();
     add(&pair.second.client(), &things, "two").expect(201);
-    // A term and the settle time would be five.
+    // A lease and the settle time would be five.
     assert!(ended.elapsed() < Duration::from_secs(3), "{:?}", ended.elapsed());
     pair.assert_equal();
     assert_eq!(ids(&pair.second.client(), &things), ["one", "two"]);
@@ -214,7 +214,7 @@ fn without_its_database_an_edge_starts_as_a_standby_and_one_at_work_goes_on_read
     let refused = pair.second.client().post(&record_path(&things, "get"), &Value::Null).expect(503);
     assert_eq!(refused.json()["reason"], "journal_unavailable");
     pair.postgres.start();
-    // Whichever comes first: one of them is active, and the other is not.
+    // Whichever is first: one of them is active, and the other is not.
     let active = wait_for("an active edge", PROGRESS, || {
         [&pair.first, &pair.second].into_iter().find(|edge| {
             let answer =

@@ -1,4 +1,5 @@
-//! Instances behind TLS: probes, writes and reads go through, and nothing goes to one that cannot prove who it is.
+//! Instances behind TLS: probes, writes and reads work, and nothing is sent to an instance that cannot prove its
+//! identity.
 
 use std::path::PathBuf;
 
@@ -11,7 +12,7 @@ use testkit::http::{DEFAULT, record_path};
 use testkit::place::{data_dir, wait_for};
 use testkit::{ChromaServer, Edge, Relay};
 
-/// The authority's certificate as a file.
+/// Writes the authority's certificate to a file.
 fn trusted(certified: &Certified) -> (TempDir, PathBuf) {
     let dir = data_dir("authority");
     let file = dir.path().join("ca.pem");
@@ -79,7 +80,7 @@ fn another_authority_keeps_an_instance_down() {
     assert_eq!(edge.status()["instances"][0]["healthy"], false);
 }
 
-/// Two servers that ask who comes, and what the edge must know to be let in by them.
+/// Two servers that require a client certificate, and what the edge needs to pass.
 struct Asking {
     servers: Vec<ChromaServer>,
     relays: Vec<Relay>,
@@ -98,7 +99,7 @@ impl Asking {
         Asking { servers, relays, folder, clients }
     }
 
-    /// Keys of an instance that shows these.
+    /// Returns the keys of an instance with this client certificate.
     fn keys(&self, own: Option<&Files>) -> String {
         let own = own.map_or(String::new(), |own| format!(", cert_file: {:?}, key_file: {:?}", own.cert, own.key));
         format!("ca_file: {:?}{own}", self.folder.path().join("ca.pem"))
@@ -108,7 +109,7 @@ impl Asking {
 #[test]
 fn a_server_that_asks_for_a_certificate_is_shown_it_whatever_is_sent() {
     let asking = Asking::new();
-    // It is there before the edge is, and on one server alone.
+    // Created before the edge starts, on one server only.
     let old = create(&asking.servers[0].client(), "old");
     add(&asking.servers[0].client(), &old, "before").expect(201);
     let keys = asking.keys(Some(&asking.clients.issue("edge", asking.folder.path())));
@@ -127,7 +128,7 @@ fn a_server_that_asks_for_a_certificate_is_shown_it_whatever_is_sent() {
         let answer = pinned.post(&record_path(&collection, "get"), &json!({ "ids": ["one"] })).expect(200);
         assert_eq!(answer.json()["ids"], json!(["one"]), "{name}");
     }
-    // What existed before the edge is not in its journal: contents are compared by themselves.
+    // Content from before the edge is not in its journal, so contents are compared directly.
     assert!(cluster.servers.iter().all(|server| ids_by_name(server, "things") == ["one"]));
 }
 
@@ -146,7 +147,7 @@ fn without_the_right_certificate_a_server_that_asks_for_one_stays_down_until_a_r
         (instances.as_array().is_some_and(|all| all.len() == 2 && all.iter().all(failed))).then_some(())
     });
     assert!(asking.relays.iter().all(|relay| relay.seen().is_empty()), "no request from whom they do not know");
-    // What cannot be used changes nothing.
+    // An unusable file changes nothing.
     std::fs::write(&own.key, "no key").expect("a file");
     edge.client().post("/admin/reload", &json!({})).expect(400);
     asking.clients.issue("edge", asking.folder.path());

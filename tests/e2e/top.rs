@@ -1,4 +1,4 @@
-//! `chroma-edge top` in a terminal of its own: a server is killed, then the edge, while an operator looks on.
+//! `chroma-edge top` in a terminal of its own: a server is killed, then the edge, while an operator watches.
 
 use testkit::Cluster;
 use testkit::scripts::Dialogue;

@@ -1,4 +1,4 @@
-//! The id of a request: in every error of the edge's own, and passed on to the servers.
+//! The id of a request: in each of the edge's own errors, and passed on to the servers.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Traces of OpenTelemetry: a real collector is sent what happened, and nobody waits for it.
+//! Traces of OpenTelemetry: a real collector receives what happened, and no request waits for it.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -14,19 +14,19 @@ use testkit::relay::Relay;
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
-/// In a document, and in a token: in no span.
+/// Used in a document and in a token; must appear in no span.
 const PRIVATE: &str = "the-private-text";
 
 fn traced(collector: &Collector) -> String {
     format!("  traces: {{ endpoint: {:?}, sample_ratio: 0, headers: {{ x-key: {PRIVATE} }} }}\n", collector.endpoint())
 }
 
-/// As a client whose trace is recorded, or is not.
+/// Returns a client within a trace that is recorded or not, depending on the flags.
 fn within(client: &Client, trace: &str, flags: &str) -> Client {
     client.with_header("traceparent", &format!("00-{trace}-{PARENT}-{flags}"))
 }
 
-/// The span of this name, and this instance if one is named.
+/// Returns the span with this name, and for this instance if one is named.
 fn named<'a>(spans: &'a [SpanSeen], name: &str, instance: &str) -> Option<&'a SpanSeen> {
     let fits =
         |span: &&SpanSeen| span.name == name && (instance.is_empty() || span.get("chroma_edge.instance") == instance);
@@ -46,7 +46,7 @@ fn sample(client: &Client, name: &str) -> u64 {
 
 #[test]
 fn a_write_is_traced_to_every_instance_and_nothing_private_with_it() {
-    // What it refuses at first is sent again.
+    // Spans that the collector refuses at first are sent again.
     let collector = Collector::start(&[503]);
     let (mut cluster, relays) = Cluster::relayed(|edge| edge.config(&traced(&collector)));
     let collection = cluster.create("things");
@@ -165,7 +165,7 @@ fn a_collector_that_hangs_holds_nobody_up() {
     write();
     let told = "the collector does not take spans";
     wait_for("a line", Duration::from_secs(30), || cluster.edge.log().contains(told).then_some(()));
-    // From now on it tries again for some seconds, and takes nothing from the queue.
+    // From now on it retries for some seconds, and takes nothing from the queue.
     let full = "spans_dropped_total{reason=\"queue_full\"}";
     wait_for("dropped spans", Duration::from_secs(30), || {
         write();
@@ -173,7 +173,7 @@ fn a_collector_that_hangs_holds_nobody_up() {
     });
     // A write that waited for the collector would take seconds.
     assert!(longest < Duration::from_secs(2), "{longest:?}");
-    // Once, and again each minute that it lasts.
+    // Once, and again for each minute that it lasts.
     assert!((1..=2).contains(&cluster.edge.log().matches(told).count()));
     assert_eq!(passed_on(&relays[0], "/add").len(), number, "they are passed on all the same");
 }

@@ -1,5 +1,5 @@
-//! Chroma behind a proxy that asks who comes: every request of the edge brings what that instance asks for, and nothing that
-//! a client brought for the edge.
+//! Chroma behind a proxy that requires credentials: every request of the edge carries the credentials of that instance,
+//! and nothing that a client sent for the edge.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use testkit::{ChromaServer, Edge, Relay};
 
 const SECRET: &str = "opens-the-server";
 
-/// Passes nothing on that does not bring the secret.
+/// Passes on only requests that carry the secret.
 fn asking(server: &ChromaServer) -> Relay {
     let may = |seen: &Seen| seen.headers.iter().any(|(name, value)| name == "x-api-key" && value == SECRET);
     let closed = || Answer { status: 401, headers: Vec::new(), body: Vec::new() };

@@ -1,4 +1,4 @@
-//! What a write is vouched for by (rule R13): seen in the journal, where it is part of the write's profile.
+//! What vouches for a write (rule R13), as seen in the journal, where it is part of the write's profile.
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use testkit::cluster::{CATCH_UP, Cluster, add, create};
 use testkit::http::{Client, DEFAULT};
 use testkit::place::wait_for;
 
-/// Adds a record, and says whether that was vouched for.
+/// Adds a record, and returns whether the write was vouched for.
 #[track_caller]
 fn is_vouched_for(cluster: &Cluster, collection: &str, id: &str) -> bool {
     add(&cluster.client(), collection, id).expect(201);

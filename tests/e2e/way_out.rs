@@ -1,5 +1,5 @@
-//! What no server can execute gets a verdict, and a server that alone fails a collection leaves it (rule R12): one
-//! request, or one damaged copy, never stops the others.
+//! A write that no server can execute gets a verdict, and a server that is the only one to fail a collection leaves it
+//! (rule R12): one request, or one damaged copy, never stops the others.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use testkit::cluster::{CATCH_UP, Cluster, add, ids, timed};
 use testkit::http::{Client, DEFAULT, record_path};
 use testkit::place::wait_for;
 
-/// A request that fails everywhere is answered within that.
+/// A request that fails everywhere is answered within this time.
 const DEFINITE: Duration = Duration::from_secs(10);
-/// The relays fail whatever holds this.
+/// The relays fail every request that contains this.
 const MARK: &str = "hopeless";
 
-/// Method, path, body: none of them is executed by any server.
+/// Method, path, body: no server executes any of them.
 fn hopeless(collection: &str) -> Vec<(&'static str, String, Value)> {
     let below = |verb: &str| format!("{DEFAULT}/collections/{collection}{verb}");
     let records = json!({ "ids": [MARK, "other"], "embeddings": [[1, 2, 3], [4, 5, 6]] });

@@ -1,4 +1,4 @@
-//! The webhook against a receiver that refuses, goes away and comes back: in order, signed, and nothing lost.
+//! The webhook with a receiver that refuses, goes away and comes back: in order, signed, and nothing lost.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn nothing_is_lost_when_both_sides_go_away() {
     for id in ["one", "two"] {
         add(&named(&client, id), &collection, id).expect(503);
     }
-    // The 503 is sent before it is durable that it was sent.
+    // The edge sends the 503 before it is durable that it did.
     wait_for("two failures in the journal", Duration::from_secs(10), || {
         let failed = |id| client.get(&format!("/transaction/safety/transaction/{id}")).json()["status"] == "FAILED";
         (failed("one") && failed("two")).then_some(())

@@ -1,4 +1,4 @@
-//! What a connection may do before its request is one: slow bodies, many connections, heads with two meanings.
+//! What a connection may do before it has a request: slow bodies, many connections, ambiguous heads.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use testkit::place::wait_for;
 
 const MIB: usize = 1024 * 1024;
 
-/// The head of a write, without the empty line that ends it.
+/// Returns the head of a write, without the empty line that ends it.
 fn write_head(collection: &str, more: &str) -> Vec<u8> {
     let mut request = head("POST", &record_path(collection, "add"), &[("content-type", "application/json")]);
     request.extend_from_slice(more.as_bytes());
@@ -26,7 +26,7 @@ fn send(cluster: &Cluster, bytes: &[u8]) -> Connection {
     connection
 }
 
-/// A record's body of about this many bytes.
+/// Returns a record's body of about this many bytes.
 fn padded(id: &str, bytes: usize) -> String {
     let mut body = record(id);
     body["padding"] = "p".repeat(bytes).into();
@@ -50,7 +50,7 @@ fn what_is_announced_takes_no_memory() {
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
 
-/// Together they are larger than what bodies may take.
+/// Together they are larger than the memory for bodies.
 #[test]
 fn large_bodies_at_once_wait_for_each_other() {
     let limits = "  limits: { body_bytes: 4MiB, buffered_bytes: 13MiB }";
@@ -191,7 +191,7 @@ fn heads_have_limits() {
     assert!(page.contains("reason=\"headers_too_large\"} 2"), "{page}");
 }
 
-/// Requests one after the other on one connection, in every framing, arrive as they are.
+/// Requests on one connection, one after the other and in every framing, arrive unchanged.
 #[test]
 fn every_framing_can_follow_every_other_on_a_connection() {
     let cluster = Cluster::two();
@@ -229,13 +229,13 @@ fn the_edges_own_pages_may_have_a_listener_of_their_own() {
     clients.get("/api/v2/heartbeat").expect(200);
     pages.get("/api/v2/heartbeat").expect(404);
     add(&pages, &collection, "b").expect(404);
-    // What is replicated may be on its way yet.
+    // Replication may still be under way.
     wait_for("no pending write", CATCH_UP, || {
         (pages.get("/status").expect(200).json()["pending_writes"] == 0).then_some(())
     });
 }
 
-/// HTTP/2 in clear, for clients that begin with it: only where that is said, and beside HTTP/1.
+/// HTTP/2 without TLS, for clients that begin with it: only if configured, and beside HTTP/1.
 #[test]
 fn http_2_in_clear_is_spoken_where_it_is_asked_for() {
     let (cluster, relays) =
@@ -256,13 +256,13 @@ fn http_2_in_clear_is_spoken_where_it_is_asked_for() {
             .expect("an answer"),
         403
     );
-    // HTTP/1 on the same listener, also where its first letter is the greeting's.
+    // HTTP/1 on the same listener, even if it starts with the first letter of the HTTP/2 preface.
     add(&cluster.client(), &collection, "b").expect(201);
     let mut other = send(&cluster, b"PRI * HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n");
     assert!(matches!(other.read_answer().expect("an answer").status, 400..500));
     let mut wrong = send(&cluster, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n");
     wrong.read_answer().expect("an answer").expect(400);
-    // Neither who says nothing, nor who begins and does not go on, is waited for without an end.
+    // The edge does not wait for ever for a client that sends nothing, or that begins and does not go on.
     assert!(send(&cluster, b"PRI * HT").is_closed());
     assert!(connect(&cluster).is_closed());
     assert_eq!(relays[0].seen_at("/add").len(), 2);
@@ -274,7 +274,7 @@ fn http_2_in_clear_is_spoken_where_it_is_asked_for() {
         .expect_err("not spoken");
 }
 
-/// The status of the answer to one request.
+/// Returns the status of the answer to one request.
 async fn over_h2(
     address: std::net::SocketAddr,
     method: &str,
@@ -310,7 +310,7 @@ async fn over_h2(
     Ok(answer.status.as_u16())
 }
 
-/// Begins with these lines, in the shell that becomes the edge.
+/// Writes a script that runs these lines in a shell, which becomes the edge.
 fn started_after(lines: &str, folder: &std::path::Path) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let script = folder.join("edge.sh");
@@ -320,7 +320,7 @@ fn started_after(lines: &str, folder: &std::path::Path) -> std::path::PathBuf {
     script
 }
 
-/// With so few descriptors, 966 idle connections once locked out everybody: clients, probes, the edge's own pages.
+/// With this few descriptors, 966 idle connections once blocked clients, probes and the edge's own pages.
 #[test]
 fn idle_connections_lock_out_nobody_with_1024_descriptors() {
     let folder = testkit::place::data_dir("descriptors");
@@ -330,7 +330,7 @@ fn idle_connections_lock_out_nobody_with_1024_descriptors() {
     assert!(limits.lines().any(|line| line.starts_with("Max open files") && line.contains(" 1024 ")), "{limits}");
     let collection = cluster.create("things");
     let idle: Vec<Connection> = (0..1000).map(|_| connect(&cluster)).collect();
-    // Once they have been idle for a second, a new one takes the place of one of them.
+    // After a second of idling, one of them makes room for a new one.
     wait_for("a place for one more", Duration::from_secs(10), || {
         let answer = cluster.client().connect().ok()?.request("GET", "/health", &[], b"").ok()?;
         (answer.status == 200).then_some(())
@@ -342,7 +342,7 @@ fn idle_connections_lock_out_nobody_with_1024_descriptors() {
         client.get("/health").expect(200);
         add(&client, &collection, &format!("r{number}")).expect(201);
     }
-    // New connections of the probes, too.
+    // Probes can open new connections, too.
     client.post("/transaction/safety/recovery/trigger", &serde_json::Value::Null).expect(200);
     let instances = cluster.edge.status()["instances"].clone();
     let all = instances.as_array().expect("a list");

@@ -1,4 +1,5 @@
-//! TLS on the listener: which certificate, from which file, for whom, and what a client in clear is told.
+//! TLS on the listener: which certificate is used, from which file, for which name, and how a client without TLS is
+//! answered.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -40,7 +41,7 @@ fn keys(folder: &Path, name: &str) -> String {
     format!("cert: {:?}, key: {:?}", folder.join(format!("{name}.pem")), folder.join(format!("{name}.key")))
 }
 
-/// What a client trusts, and shows.
+/// Returns the configuration of a client, with what it trusts and shows.
 fn client(trusted: &str, shown: Option<(&Path, &str)>) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     let trusted = CertificateDer::from_pem_slice(trusted.as_bytes()).expect("a certificate");
@@ -59,7 +60,7 @@ fn client(trusted: &str, shown: Option<(&Path, &str)>) -> Arc<ClientConfig> {
     })
 }
 
-/// The first line of the answer to a request under this name.
+/// Returns the first line of the answer to a request under this name.
 fn ask(edge: &Edge, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<String> {
     let stream = TcpStream::connect(edge.client().address)?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -68,7 +69,7 @@ fn ask(edge: &Edge, name: &str, config: &Arc<ClientConfig>) -> std::io::Result<S
     let mut stream = StreamOwned::new(session, stream);
     stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")?;
     let mut text = Vec::new();
-    // The edge may close without a farewell.
+    // The edge may close without a TLS close message.
     let read = stream.read_to_end(&mut text);
     if text.is_empty() {
         read?;
@@ -114,7 +115,7 @@ fn each_name_has_its_certificate_and_a_new_file_is_read() {
     assert_eq!(ask(&fixture.edge, "localhost", &config).expect("an answer"), "HTTP/1.1 200 OK");
     assert_eq!(ask(&fixture.edge, "other.example", &config).expect("an answer"), "HTTP/1.1 200 OK");
     assert!(ask(&fixture.edge, "third.example", &config).is_err(), "no certificate names it");
-    // What cannot be used changes nothing.
+    // An unusable file changes nothing.
     let file = fixture.folder.path().join("localhost.pem");
     std::fs::write(&file, "no certificate").expect("a file");
     wait_for("the warning", START, || {

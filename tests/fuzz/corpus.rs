@@ -1,6 +1,6 @@
-//! What clients and servers really send, of each kind: what the mutations begin with.
+//! Real input of each kind from clients and servers: where the mutations start.
 
-/// Targets of requests.
+/// Request targets.
 pub const PATHS: &[&str] = &[
     "/",
     "/api/v2",
@@ -24,7 +24,7 @@ pub const PATHS: &[&str] = &[
     "*",
 ];
 
-/// Bodies of writes and of reads of records.
+/// Bodies of writes and reads of records.
 pub const RECORDS: &[&str] = &[
     r#"{"ids":["a","b"],"embeddings":[[1,2,3],[4.5,-6e-3,7]],"documents":["x",null],"metadatas":[{"k":1},null],"uris":null}"#,
     r#"{"ids":["a"],"embeddings":["AACAPwAAAEAAAEBA"],"metadatas":[{"s":"\u00e9","f":1.5,"b":true,"n":null}]}"#,
@@ -37,7 +37,7 @@ pub const RECORDS: &[&str] = &[
     r#"{"ids":["a"],"limit":10,"offset":0,"include":["documents","metadatas"]}"#,
 ];
 
-/// Bodies of writes of the catalog.
+/// Bodies of catalog writes.
 pub const CATALOG: &[&str] = &[
     r#"{"name":"things","get_or_create":true,"metadata":{"hnsw:space":"cosine","k":1},"configuration":{"hnsw":{"space":"l2","ef_search":10}}}"#,
     r#"{"name":"things","schema":{"defaults":{"float_list":{"vector_index":{"enabled":true,"config":{"hnsw":{"m":16}}}}},"keys":{}}}"#,
@@ -45,7 +45,7 @@ pub const CATALOG: &[&str] = &[
     r#"{"name":"t"}"#,
 ];
 
-/// Answers of servers.
+/// Servers' answers.
 pub const ANSWERS: &[&str] = &[
     r#"{"id":"0190a5d8-0000-7000-8000-000000000001","name":"things","configuration_json":{"hnsw":{"space":"l2"},"spann":null,"embedding_function":{"type":"legacy"}},"schema":null,"metadata":{"k":1e3},"dimension":3,"tenant":"t","database":"d","log_position":0,"version":0}"#,
     r#"[{"id":"0190a5d8-0000-7000-8000-000000000001","name":"things","tenant":"t","database":"d"},{"id":"0190a5d8-0000-7000-8000-000000000002","name":"others"}]"#,
@@ -65,7 +65,7 @@ pub const CONFIGURATIONS: &[&str] = &[
     "edge:\n  instances: [{ name: a, url: 'https://a:1' }]\n  notify: { webhook: { url: 'https://hooks/hunter2', secret: hunter2hunter2hunter2, timeout: 5s } }\n  cors: { origins: ['https://a.example'] }\n  trusted_proxies: [10.0.0.0/8, '::1']\n",
 ];
 
-/// Values of headers that bring a credential.
+/// Values of headers with a credential.
 pub const CREDENTIALS: &[&str] = &[
     "Bearer hunter2",
     "Basic bWU6aHVudGVyMg==",

@@ -1,15 +1,15 @@
-//! Where a target's input comes from: mutations drawn from a seed (`mutate.rs`), or a fuzzer that sees which code each input
-//! reaches (`fuzz/`). It decides nothing.
+//! Where a target's input comes from: mutations drawn from a seed (`mutate.rs`), or a fuzzer that sees which code each
+//! input reaches (`fuzz/`). Decides nothing.
 
-/// What a target asks for.
+/// The input of a target.
 pub trait Draw {
-    /// A number below this one, which is not 0.
+    /// Returns a number below this one, which is not 0.
     fn index(&mut self, below: usize) -> usize;
 
-    /// Bytes that may look like one of these.
+    /// Returns bytes that may look like one of these.
     fn bytes(&mut self, corpus: &[&str]) -> Vec<u8>;
 
-    /// The same, as text.
+    /// Returns the same as text.
     fn text(&mut self, corpus: &[&str]) -> String {
         String::from_utf8_lossy(&self.bytes(corpus)).into_owned()
     }

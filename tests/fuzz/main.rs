@@ -1,7 +1,7 @@
-//! Bytes that nobody would send, into whatever reads bytes of strangers: mutations of real ones, drawn from a seed.
+//! Malformed bytes for everything that parses bytes from outside: mutations of real ones, drawn from a seed.
 //!
-//! `make test` draws a few of each kind; `make fuzz` goes on for as long as it is told. What is wrong is printed with the
-//! seed that shows it again: `make fuzz SEED=n SECONDS=1`. What each answer must be is said in `targets.rs`.
+//! `make test` draws a few of each kind; `make fuzz` runs for a given time. A failure is printed with the seed that
+//! reproduces it: `make fuzz SEED=n SECONDS=1`. `targets.rs` defines what each result must be.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may fail by panic")]
 
@@ -18,12 +18,12 @@ use testkit::random::{Random, fresh};
 
 use targets::{TARGETS, Target};
 
-/// Inputs of each kind in `make test`.
+/// The number of inputs of each kind in `make test`.
 const FEW: u64 = 1500;
-/// No input of these sizes takes so long, in processor time.
+/// The limit on processor time: no input of these sizes takes this long.
 const SLOW: Duration = Duration::from_secs(2);
 
-/// What is wrong with the input of this seed.
+/// Returns what is wrong with the input of this seed.
 fn wrong(target: &Target, seed: u64) -> Option<String> {
     let started = processor_time();
     let run = || (target.run)(&mut Random::scattered(seed));

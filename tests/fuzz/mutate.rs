@@ -1,10 +1,10 @@
-//! How real bytes become others: bits, bytes and pieces are changed, doubled, taken out, or put in from elsewhere.
+//! How real bytes are mutated: bits, bytes and pieces are changed, doubled, removed, or inserted from elsewhere.
 
 use testkit::random::Random;
 
 use crate::draw::Draw;
 
-/// What readers trip over.
+/// Pieces that are difficult for parsers.
 const PIECES: [&[u8]; 42] = [
     b"\"",
     b"\\",
@@ -55,7 +55,7 @@ impl Draw for Random {
         Random::index(self, below)
     }
 
-    /// One of these, changed a few times: mostly once or twice.
+    /// Returns one of these, changed a few times: usually once or twice.
     fn bytes(&mut self, corpus: &[&str]) -> Vec<u8> {
         let mut bytes = self.pick(corpus).as_bytes().to_vec();
         for _ in 0..=Random::index(self, 6) * Random::index(self, 2) {

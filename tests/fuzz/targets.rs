@@ -1,4 +1,4 @@
-//! What is read, and what must be true of whatever comes out.
+//! What is parsed, and what must be true of the result.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::corpus::{ANSWERS, CATALOG, CONFIGURATIONS, CREDENTIALS, PATHS, RECORDS};
 use crate::draw::Draw;
 
-/// Something that reads.
+/// A parser under test.
 pub struct Target {
     pub name: &'static str,
     pub run: fn(&mut dyn Draw),
@@ -60,7 +60,7 @@ fn paths(drawn: &mut dyn Draw) {
         Operation::Unsupported(unsupported) => assert!(unsupported.answer().status >= 400),
         Operation::UnknownWrite(unknown) => assert!(unknown.answer().status >= 400),
     }
-    // A server takes the path with its own id for the same operation, in the same place.
+    // A server parses the path with its own id as the same operation, in the same scope.
     let sent = instance_path(&operation, &path, InstanceCollectionId::new(OTHER));
     let taken = route(method, &sent);
     match (&operation, &taken) {
@@ -83,7 +83,7 @@ fn paths(drawn: &mut dyn Draw) {
         ) => assert_eq!((scope, collection.as_id()), (other, Some(OTHER)), "{path}: {sent}"),
         (one, other) => assert_eq!(one, other, "{path}: {sent}"),
     }
-    // Whoever is not asked for a role gets nothing that is stored.
+    // A page that requires no role shows nothing that is stored.
     if let Some(Need::Nothing) = page_need(method, plain) {
         assert!(is_safe && !plain.starts_with("/admin") && !plain.starts_with("/api"), "{path}");
     }
@@ -94,7 +94,7 @@ fn records(drawn: &mut dyn Draw) {
     let _ = chroma::scan_read(&body);
     let _ = (chroma::deletes_by_condition(&body), chroma::ids_in(&body));
     let Ok(scan) = scan_records(kind, &body, Some("application/json"), None) else { return };
-    // What is in fields that nobody reads may be out of range, or not UTF-8: to Chroma, too.
+    // Values in fields that are not read may be out of range, or not UTF-8. The same holds for Chroma.
     let Ok(read) = serde_json::from_slice::<Value>(&body) else { return };
     assert!(read.is_object(), "{}", shown(&body));
     if let Some(mergeable) = scan.merge {
@@ -118,7 +118,7 @@ fn merged(drawn: &mut dyn Draw) {
     if merges.iter().any(|one| one.encoding != merges[0].encoding) {
         return;
     }
-    // Fields that nobody reads, as above.
+    // Fields that are not read, as above.
     let read = |body: &&[u8]| serde_json::from_slice::<Value>(body).ok();
     let Some(parts) = all.iter().map(read).collect::<Option<Vec<_>>>() else { return };
     let found =
@@ -135,7 +135,7 @@ fn catalog(drawn: &mut dyn Draw) {
     let _ = (chroma::scan_create_tenant(&body), chroma::scan_create_database(&body));
     let _ = chroma::scan_update_collection(&body);
     if let Ok(Scanned::Read(create)) = chroma::scan_create_collection(&body) {
-        // Fields that nobody reads, as above.
+        // Fields that are not read, as above.
         let Ok(read) = serde_json::from_slice::<Value>(&body) else { return };
         assert_eq!(read["name"], Value::String(create.name), "{}", shown(&body));
     }
@@ -148,7 +148,7 @@ fn answers(drawn: &mut dyn Draw) {
     let _ = (classify(call, status, &body), chroma::signature(status, &body));
     let _ = (chroma::is_write_path_dead(&body), chroma::failed_while_reading(&body));
     let known = |id: InstanceCollectionId| (id.uuid() == ID).then(|| CollectionId::new(OTHER));
-    // Fields that nobody reads, as above: they pass on as they came.
+    // Fields that are not read, as above: they are passed on unchanged.
     let is_json = serde_json::from_slice::<Value>(&body).is_ok();
     let page = Window::default();
     for rewritten in [

@@ -1,5 +1,5 @@
-//! A request that is given up must be in doubt, and its connection gone: closed, not half-closed, with nothing of
-//! the request left in the kernel's buffers to arrive later.
+//! A request that is given up must be in doubt, and its connection must be gone: closed, not half-closed, with nothing
+//! of the request left in the kernel's buffers to arrive later.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::server::{FREE, LONG, ONLY, client_of, listen, post, read_header, read_request};
 
-/// A half-closed connection would read as its end here, and still take an answer.
+/// A half-closed connection would also show an end here, but still accept an answer.
 async fn assert_closed_by_reset(mut stream: TcpStream) {
     let read = tokio::time::timeout(LONG, stream.read_u8()).await.expect("the connection is closed at once");
     assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -80,7 +80,7 @@ async fn what_was_still_in_the_buffers_does_not_arrive_later() {
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_header(&mut stream).await;
-        // As a stopped server: the kernel buffers what it can, and nothing reads it.
+        // Like a stopped server: the kernel buffers what it can, and nothing reads it.
         given_up.await.unwrap();
         let mut body = Vec::new();
         let end = stream.read_to_end(&mut body).await;

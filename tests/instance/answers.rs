@@ -1,4 +1,4 @@
-//! What comes back as an answer, and what does not.
+//! What counts as an answer, and what does not.
 
 use std::time::Duration;
 

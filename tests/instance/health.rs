@@ -93,7 +93,7 @@ async fn a_stopped_server_is_down_a_continued_one_returns_a_killed_one_is_down_a
     chroma.stop();
     let stopped = Instant::now();
     let request = get();
-    // It still takes connections and requests: only the probes end this wait.
+    // It still accepts connections and requests: only the probes end this wait.
     let error = client.send(ONLY, &request, LONG * 10, FREE).await.unwrap_err();
     assert_eq!(error, SendError::InDoubt { reason: "the instance is down".to_owned() });
     assert!(stopped.elapsed() < Duration::from_millis(3500), "{:?}", stopped.elapsed());
@@ -143,7 +143,7 @@ async fn one_that_is_down_is_seen_to_return_before_the_next_round() {
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let server = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // Whatever is asked.
+            // The request does not matter.
             stream.readable().await.unwrap();
             let _ = stream.try_write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
         }

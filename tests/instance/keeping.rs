@@ -1,4 +1,4 @@
-//! Connections that are kept, and what happens when the other side did not keep them.
+//! Kept connections, and what happens when the other side did not keep them.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ async fn answer(stream: &mut TcpStream, answer: &[u8]) {
     stream.write_all(answer).await.unwrap();
 }
 
-/// A client asks once, and once more when that has happened. Both are answered.
+/// Sends one request, and another one after `happens`. Both are answered.
 async fn ask_before_and_after(address: SocketAddr, happens: oneshot::Receiver<()>) {
     let (_, client) = client_of(address);
     client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
@@ -86,7 +86,7 @@ async fn an_answer_that_ends_its_connection_does_not_leave_it_in_the_pool() {
     server.await.unwrap();
 }
 
-/// The kept connection takes the second request and dies without an answer; new connections are answered.
+/// Starts a server whose kept connection dies at the second request without an answer. New connections are answered.
 async fn dies_at_the_second_request() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
     let (listener, address) = listen().await;
     let server = tokio::spawn(async move {
@@ -148,7 +148,7 @@ async fn a_read_comes_with_its_body_at_once() {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut received = vec![0; 64 * 1024];
         for _ in 0..3 {
-            // One look is enough: the kernel was given header and body together.
+            // One read is enough: the kernel was given header and body together.
             let length = stream.read(&mut received).await.unwrap();
             let request = String::from_utf8_lossy(&received[..length]).into_owned();
             let (header, body) = request.split_once("\r\n\r\n").unwrap();

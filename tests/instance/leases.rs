@@ -1,4 +1,4 @@
-//! A write is sent only while its lease lasts: not a byte after it, and what may have been sent is reported.
+//! A write is sent only while its lease lasts: not a byte is sent afterwards, and what may have been sent is reported.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ async fn without_a_lease_not_a_byte_is_sent_and_the_instance_is_not_to_blame() {
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut all = Vec::new();
-        // Closed at once: it may be reset.
+        // It is closed at once, and may be reset.
         let _ = stream.read_to_end(&mut all).await;
         all
     });
@@ -44,7 +44,7 @@ async fn a_write_in_time_is_answered_and_counts_no_more_when_its_last_byte_is_ou
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await;
-        // Not answered yet: what was handed over in time needs no lease any more.
+        // There is no answer, but a request that was handed over in time no longer needs a lease.
         lease.sends_done().await;
         lease.end();
         stream.write_all(OK).await.unwrap();
@@ -64,7 +64,7 @@ async fn a_lease_that_ends_between_two_pieces_leaves_half_a_request_on_a_closed_
     let server = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_header(&mut stream).await;
-        // The buffers of the connection hold but a part of such a body.
+        // The connection's buffers hold only a part of such a body.
         lease.end();
         let mut rest = Vec::new();
         let end = stream.read_to_end(&mut rest).await;

@@ -1,5 +1,5 @@
-//! The instance room against real sockets: small servers that misbehave in one way each, a TLS end, and a real
-//! Chroma server that is stopped, continued and killed.
+//! The instance room against real sockets: small servers that misbehave in one way each, a TLS end, and a real Chroma
+//! server that is stopped, continued and killed.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panic")]
 

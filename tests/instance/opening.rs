@@ -1,4 +1,4 @@
-//! Answers that are read piece by piece: whole, cut, silent, and from an instance that goes meanwhile.
+//! Answers that are read piece by piece: complete, cut, silent, and from an instance that goes away meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::server::{LONG, ONLY, client_of, get, listen, read_request};
 
-/// A server that writes this to each request on each connection, and then closes it or waits.
+/// Starts a server that writes these answers to the requests of one connection, and then closes it or waits.
 async fn serve(listener: TcpListener, answers: Vec<&'static [u8]>, then_close: bool) {
     let (mut stream, _) = listener.accept().await.unwrap();
     for answer in answers {
@@ -25,7 +25,7 @@ async fn open(client: &Client) -> Incoming {
     client.open(ONLY, (&get(), "/"), LONG, Repeat::Once).await.unwrap_or_else(|lost| panic!("{}", lost.error))
 }
 
-/// All of the body, and how it ended.
+/// Reads the whole body. Returns it, and how it ended.
 async fn read(registry: &Registry, incoming: &mut Incoming, within: Duration) -> (Vec<u8>, Option<Unanswered>) {
     let from = (ONLY, registry.generation(ONLY));
     let mut body = Vec::new();
@@ -59,7 +59,7 @@ async fn of_every_framing_and_the_connection_is_kept() {
         client.finish(incoming).await;
         assert_eq!(registry.in_flight(ONLY), 0);
     }
-    // Both came over one connection: the server accepts no second one.
+    // Both used one connection: the server accepts no second one.
     server.await.unwrap();
 }
 

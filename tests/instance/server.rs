@@ -1,4 +1,4 @@
-//! A server of our own: it listens on a free port and does with each connection what the test says.
+//! A server for tests: it listens on a free port, and the test decides what it does with each connection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpListener;
 
 pub const ONLY: InstanceId = InstanceId(0);
-/// For what must happen; a test that gets there has failed.
+/// The time limit for things that must happen. A test that reaches it has failed.
 pub const LONG: Duration = Duration::from_secs(10);
 
 pub async fn listen() -> (TcpListener, SocketAddr) {
@@ -24,15 +24,15 @@ pub async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// A lease that never ends, for tests about sending alone.
+/// A lease that never ends, for tests that are only about sending.
 pub const FREE: Licence<'static> = Licence::NotNeeded;
 
-/// A registry of one instance at this URL, admitted to traffic, and a client for it.
+/// Returns a registry of one instance at this URL, admitted to traffic, and a client for it.
 pub fn client(url: &str) -> (Arc<Registry>, Client) {
     client_with(url, Timeouts::default())
 }
 
-/// As [`client`], with these timeouts.
+/// Does the same as [`client`], with these timeouts.
 pub fn client_with(url: &str, timeouts: Timeouts) -> (Arc<Registry>, Client) {
     let registry = registry_with(url, timeouts);
     registry.observe(ONLY, Observation::ProbeOk);
@@ -67,7 +67,7 @@ pub fn get() -> Outgoing {
     Outgoing { method: Method::GET, path: "/api/v2/version".to_owned(), headers: Vec::new(), body: Bytes::new() }
 }
 
-/// Reads a request's header, up to and with the empty line; nothing of its body.
+/// Reads a request's header, up to and including the empty line, and nothing of its body.
 pub async fn read_header(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut header = Vec::new();
     while !header.ends_with(b"\r\n\r\n") {

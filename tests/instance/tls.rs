@@ -1,4 +1,4 @@
-//! A TLS end on loopback, with an authority of its own: whom the edge's connections trust, and the name they ask for.
+//! A TLS end on loopback, with its own authority: what the edge's connections trust, and the name that they send.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::server::{FREE, LONG, ONLY, listen, post, read_request};
 use testkit::authority::certified;
 
-/// What a client showed: the name it asked for, and its request's header.
+/// What a client showed: the server name it sent, and its request's header.
 type Seen = (Option<String>, String);
 
 struct Server {
@@ -96,7 +96,7 @@ async fn an_unknown_authority_or_another_name_is_never_sent_to() {
     let other = serve("elsewhere.example").await;
     let stranger = serve("localhost").await;
     for (server, ca_file) in [(&own, None), (&own, Some(&stranger.ca_file)), (&other, Some(&other.ca_file))] {
-        // A literal address needs no probe first; the certificate does not carry it either.
+        // A literal address needs no probe first. The certificate does not contain it either.
         let registry = registry(&format!("https://127.0.0.1:{}", server.address.port()), ca_file.cloned());
         registry.observe(ONLY, Observation::ProbeOk);
         let error = Client::new(Arc::clone(&registry)).send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();

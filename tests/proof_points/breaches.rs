@@ -20,7 +20,7 @@ const SOON: Duration = Duration::from_secs(30);
 const HEALING: &str = "  heal: { enabled: true, hold: 20s, marker_interval: 1s }\n  recovery_interval: 1s";
 const MARKER: &str = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker";
 
-/// Whether the rule of the story is kept.
+/// Whether the scenario keeps its rule.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kept {
     Yes,
@@ -54,7 +54,7 @@ impl Stage {
         stage
     }
 
-    /// As [`Stage::set`], with copies made anew, and records `a` to `c`.
+    /// Does the same as [`Stage::set`], with healing enabled, and records `a` to `c`.
     fn healing(kept: Kept) -> Stage {
         let (cluster, relays) = Cluster::relayed(|edge| kept.configure(edge.config(HEALING)));
         for text in ["lacks collections", "diverged"] {
@@ -69,7 +69,7 @@ impl Stage {
         stage
     }
 
-    /// The replica's disk is lost, and requests to it whose path ends like this wait once one is there.
+    /// The replica loses its disk. The first request to it whose path ends like this is held, and awaited here.
     fn lose_the_replica(&mut self, held: &'static str) {
         self.cluster.replica().kill();
         self.cluster.replica().wipe();
@@ -80,7 +80,8 @@ impl Stage {
         wait_for("the copy under way", SOON, || (self.relays[1].seen_at(held).len() > before).then_some(()));
     }
 
-    /// The replica comes back with its folder from before an update of `a`. Requests to it whose path ends like this wait.
+    /// The replica comes back with its folder from before an update of `a`. Requests to it whose path ends like this
+    /// are held.
     fn replica_comes_back_older(&mut self, held: Option<&'static str>) {
         let marker = |stage: &Stage| {
             let answer = stage.replica().client().get(MARKER);
@@ -117,7 +118,7 @@ impl Stage {
         wait_for(id, SOON, || ids_by_name(self.replica(), "things").contains(&id.to_owned()).then_some(()));
     }
 
-    /// What each server holds for `things`: ids with documents, each as JSON.
+    /// Returns what each server holds for `things`: ids with documents, each as JSON.
     fn held(&self) -> [Value; 2] {
         [0, 1].map(|index| {
             let client = self.cluster.servers[index].client();
@@ -129,7 +130,7 @@ impl Stage {
         })
     }
 
-    /// Everything is said to be everywhere. The last write shows that the lane went on.
+    /// Waits until the edge reports everything replicated. The last write shows that the lane went on.
     fn settle(&self) {
         self.write("add", &one("last", 0)).expect(201);
         self.cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -151,7 +152,7 @@ fn document(id: &str, number: u64) -> Value {
     json!({ "ids": [id], "documents": [format!("document {number}")] })
 }
 
-/// Tells the story with the rule kept, and with the rule broken.
+/// Runs the scenario with the rule kept, and with the rule broken.
 fn twice(rule: Rule, story: impl Fn(Kept)) {
     story(Kept::Yes);
     story(Kept::No(rule));
@@ -167,14 +168,15 @@ fn journal_after_execute() {
             let journaled = transactions(&stage.cluster.edge.journal_path());
             journaled.iter().any(|one| String::from_utf8_lossy(&one.body).contains("acknowledged"))
         };
-        // The kill must come before the late commit does: on a busy machine not always.
+        // The kill must precede the late commit. On a busy machine it does not always.
         let attempts = if kept == Kept::Yes { 1 } else { 8 };
         let always = (0..attempts).all(|_| is_journaled());
         assert_eq!(always, kept == Kept::Yes, "acknowledged, and in the journal");
     });
 }
 
-/// The replica executes an update of what is not there, then its add; when a later answer is lost, the update hits.
+/// The replica executes an update of a missing record, then its add. When a later answer is lost, the update takes
+/// effect.
 #[test]
 fn replay_a_range() {
     twice(Rule::ReplayOne, |kept| {
@@ -205,7 +207,7 @@ fn swap_two_entries() {
     });
 }
 
-/// The net looks often while the replica is away.
+/// Recovery runs often while the replica is away.
 #[test]
 fn drop_after_three_retries() {
     twice(Rule::DropNothing, |kept| {
@@ -226,7 +228,7 @@ fn drop_after_three_retries() {
     });
 }
 
-/// The replica, which serves reads, has not got the acknowledged write yet.
+/// The replica serves reads without the acknowledged write.
 #[test]
 fn stale_reads() {
     twice(Rule::FreshReads, |kept| {
@@ -266,7 +268,7 @@ fn execute_twice() {
     });
 }
 
-/// What is added after the delete is gone from the replica, where the delete comes late.
+/// A record that is added after the delete is gone from the replica, where the delete comes late.
 #[test]
 fn late_delete_where() {
     twice(Rule::DeleteInPlace, |kept| {
@@ -282,7 +284,7 @@ fn late_delete_where() {
     });
 }
 
-/// The primary dies of a write, in company of another one, and is tried once more: no other server gets what it died of.
+/// The primary dies of a write, in company of another one, and is tried once more: no other server gets that write.
 #[test]
 fn send_suspect_twice() {
     const MARK: &str = "deadly";
@@ -306,7 +308,7 @@ fn send_suspect_twice() {
             move || client.post(&record_path(&others, "upsert"), &one("company", 1))
         });
         wait_for("company", SOON, || (!relays[0].seen_at("/upsert").is_empty()).then_some(()));
-        // So many keys are not vouched for.
+        // A write with this many keys is not vouched for.
         let keys: serde_json::Map<String, Value> = (0..300).map(|n| (format!("{MARK}{n}"), json!(n))).collect();
         let body = json!({ "ids": ["x"], "embeddings": [[1, 2, 3]], "metadatas": [keys] });
         let suspect = std::thread::spawn(move || client.post(&record_path(&things, "add"), &body));
@@ -321,7 +323,7 @@ fn send_suspect_twice() {
     });
 }
 
-/// The replica fails what the primary has applied, and executes it when it is sent again.
+/// The replica fails a write that the primary has applied, and executes it when it is sent again.
 #[test]
 fn reject_what_was_applied() {
     twice(Rule::AppliedStands, |kept| {
@@ -334,7 +336,7 @@ fn reject_what_was_applied() {
     });
 }
 
-/// The replica comes back older: what it lacks shows only where it is read.
+/// The replica comes back older: only reads show what it lacks.
 #[test]
 fn admit_without_compare() {
     twice(Rule::CompareFirst, |kept| {
@@ -346,7 +348,7 @@ fn admit_without_compare() {
     });
 }
 
-/// A record is changed while the page that has it is on its way to the new copy.
+/// A record is changed while the page with it is on its way to the new copy.
 #[test]
 fn skip_the_tail() {
     twice(Rule::TailToo, |kept| {
@@ -358,7 +360,7 @@ fn skip_the_tail() {
     });
 }
 
-/// A record is changed while another one of its page is on its way to the copy that is repaired.
+/// A record is changed while another record of its page is on its way to the copy under repair.
 #[test]
 fn skip_the_tail_of_a_repair() {
     twice(Rule::TailToo, |kept| {
@@ -372,7 +374,7 @@ fn skip_the_tail_of_a_repair() {
     });
 }
 
-/// A record is deleted while the page that has it is on its way to the new copy.
+/// A record is deleted while the page with it is on its way to the new copy.
 #[test]
 fn copy_resurrects_deleted() {
     twice(Rule::DeletedToo, |kept| {
@@ -384,7 +386,7 @@ fn copy_resurrects_deleted() {
     });
 }
 
-/// A record is written when the new copy has been compared for the last time, and has not taken its place.
+/// A record is written after the last comparison of the new copy, before the copy takes its place.
 #[test]
 fn switch_without_barrier() {
     twice(Rule::HeldLane, |kept| {

@@ -1,4 +1,4 @@
-//! The process dies by itself at each step of a write's life; then it is started again, and all promises are kept.
+//! The process dies by itself at each step of a write's life. After a restart, all promises are kept.
 
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
@@ -25,7 +25,7 @@ fn told(point: CrashPoint, passes: u64) -> String {
     format!("{}:{passes}", point.as_str())
 }
 
-/// Waits until it has ended itself at this point, and takes its order away.
+/// Waits until the edge has ended itself at this point, and removes the crash point.
 #[track_caller]
 fn await_death(edge: &mut Edge, point: CrashPoint) {
     let status = edge.wait_for_exit(PROGRESS);
@@ -35,7 +35,7 @@ fn await_death(edge: &mut Edge, point: CrashPoint) {
     edge.set_env(VARIABLE, None);
 }
 
-/// Under a load of adds it dies at this pass of them; started again, it keeps every promise.
+/// Kills the edge at this pass of the point, under a load of adds. After a restart, it must keep every promise.
 #[track_caller]
 fn dies(point: CrashPoint, passes: u64) -> Cluster {
     let mut cluster = Cluster::with(2, |edge| edge.env(VARIABLE, &told(point, passes)));
@@ -44,7 +44,7 @@ fn dies(point: CrashPoint, passes: u64) -> Cluster {
     finish(cluster, load)
 }
 
-/// As [`dies`], at a step that adds do not pass: `also` does, once they are under way.
+/// Does the same as [`dies`], for a step that adds do not pass. `also` passes it, once adds are under way.
 #[track_caller]
 fn dies_of(point: CrashPoint, passes: u64, also: impl Fn(&Client)) -> Cluster {
     let mut cluster = Cluster::with(2, |edge| edge.env(VARIABLE, &told(point, passes)));
@@ -65,7 +65,8 @@ fn finish(mut cluster: Cluster, load: Workload) -> Cluster {
     cluster
 }
 
-/// Acknowledged: once, in the journal and in what is shown. Refused: nowhere. Unknown: at most once, in both or neither.
+/// Checks each write. Acknowledged: once, in the journal and in the content. Refused: nowhere. Unknown: at most once,
+/// in both or in neither.
 #[track_caller]
 fn assert_kept(cluster: &Cluster, events: &[Event]) {
     let mut journaled: BTreeMap<String, usize> = BTreeMap::new();
@@ -88,7 +89,8 @@ fn assert_kept(cluster: &Cluster, events: &[Event]) {
     assert!(acknowledged(events).count() > 0);
 }
 
-/// It dies here while it makes copies anew on a server that has lost its disk; started again, it makes them whole.
+/// Kills the edge at this point while it makes copies anew on a server that has lost its disk. After a restart, it must
+/// complete them.
 #[track_caller]
 fn dies_in_a_copy(point: CrashPoint, passes: u64) {
     let configured = |edge: testkit::edge::Builder| edge.config("  heal: { enabled: true }\n  recovery_interval: 1s");
@@ -106,11 +108,12 @@ fn dies_in_a_copy(point: CrashPoint, passes: u64) {
     let hidden = cluster.servers[1].client().get(&format!("{DEFAULT}/collections")).expect(200).json();
     let hidden = hidden.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
     let hidden: Vec<&str> = hidden.filter(|name| name.starts_with("chroma-edge.")).collect();
-    // Only a database in which nothing was left to be made is not looked through.
+    // The edge does not search a database in which no copy is left to make.
     assert!(hidden.is_empty() || point == CrashPoint::AfterCutover, "{hidden:?}");
 }
 
-/// It dies here while it repairs a copy on a server that has come back with an older folder; started again, it repairs it.
+/// Kills the edge at this point while it repairs a copy on a server that has come back with an older folder. After a
+/// restart, it must repair the copy.
 #[track_caller]
 fn dies_in_a_repair(point: CrashPoint) {
     let healing = "  heal: { enabled: true, marker_interval: 1s }\n  recovery_interval: 1s";
@@ -143,7 +146,7 @@ fn dies_in_a_repair(point: CrashPoint) {
     cluster.assert_converged();
 }
 
-/// A request that may have had no answer.
+/// Sends a request that may get no answer.
 fn unanswered(client: &Client, method: &str, path: &str, body: &Value) {
     let _ = client.try_call(method, path, body);
 }
@@ -188,7 +191,7 @@ fn during_sync() {
     dies(CrashPoint::DuringSync, 20);
 }
 
-/// The load's four collections are made on two instances before it.
+/// The load's four collections are created on two instances before it.
 const MAPPINGS_BEFORE: u64 = 8;
 
 fn create(client: &Client, metadata: &Value) {
@@ -241,7 +244,7 @@ fn before_resolved() {
     assert_eq!(ids(&cluster.client(), made["id"].as_str().expect("an id")), ["c"]);
 }
 
-/// What was under way when it was killed is in doubt at the next start, and about to be sent again when that one dies.
+/// What was under way at the kill is in doubt at the next start. The next edge dies when it is about to repeat it.
 #[test]
 fn before_repeat() {
     let mut cluster = Cluster::two();
@@ -254,7 +257,7 @@ fn before_repeat() {
     finish(cluster, load);
 }
 
-/// A run that believes to have asked for something, and had asked for nothing, would prove nothing.
+/// A run with a misspelled proof point would test nothing, without anyone noticing.
 #[test]
 fn what_is_not_understood_ends_the_process_at_its_start() {
     for (name, value) in [(VARIABLE, "after_append"), (VARIABLE, "no_such_point:1"), ("CHROMA_EDGE_BREAK_RULE", "x")] {

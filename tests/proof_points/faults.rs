@@ -1,4 +1,4 @@
-//! A panic in a step of the board ends the process; the second one in the same lane halts the lane, and nothing else.
+//! A panic in a step of the board ends the process. The second one in the same lane halts that lane, and nothing else.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use testkit::place::wait_for;
 use testkit::postgres::Postgres;
 
 const VARIABLE: &str = "CHROMA_EDGE_PANIC_AT_BYTES";
-/// No other body of this test has as many bytes.
+/// No other body of this test has this many bytes.
 const MARKED: usize = 4321;
 const END: Duration = Duration::from_secs(30);
 /// EX_SOFTWARE of sysexits.h.
@@ -21,7 +21,7 @@ fn one(id: &str) -> Value {
     json!({ "ids": [id], "embeddings": [[1, 2, 3]], "documents": [id] })
 }
 
-/// A write of exactly as many bytes as are marked.
+/// Returns a write of exactly the marked number of bytes.
 fn marked() -> Value {
     let mut body = one("marked");
     let lacking = MARKED - body.to_string().len();
@@ -49,7 +49,7 @@ fn story(configure: impl FnOnce(Builder) -> Builder) {
 
     let _ = client.try_call("POST", &record_path(&stricken, "add"), &marked());
     assert_eq!(cluster.edge.wait_for_exit(END).code(), PANICKED);
-    // Once may be chance: the next start tries again.
+    // A single panic may be chance: the next start tries again.
     cluster.edge.relaunch();
     assert_eq!(cluster.edge.wait_for_exit(END).code(), PANICKED);
 
@@ -69,7 +69,7 @@ fn story(configure: impl FnOnce(Builder) -> Builder) {
     assert_eq!(count(&client, &other, "fresh"), (200, "2".to_owned()));
     cluster.create("third");
 
-    // What made it panic is mended, and an operator has the faults forgotten.
+    // The cause of the panic is fixed, and an operator clears the faults.
     let faults = client.get("/admin/faults").expect(200).json();
     assert_eq!(faults["faults"][0]["halted"], true, "{faults}");
     let path = format!("/admin/faults/{stricken}");

@@ -1,5 +1,5 @@
-//! Every crash point ends the process where it says, and what was promised is kept; every rule that can be broken is
-//! broken, and its breach shows. Only with the feature `proof`.
+//! Every crash point ends the process where it says, and all promises are kept. Every rule that can be broken is
+//! broken, and the breach shows. Only with the feature `proof`.
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
 mod breaches;

@@ -1,7 +1,7 @@
-//! The recipes of docs/recipes/, run from their pages as they stand there: the primary is killed under each, comes back, and both
-//! servers hold what the program believes to be stored.
+//! The recipes of docs/recipes/, run as they stand on their pages: the primary is killed under each and comes back, and
+//! both servers hold what the program believes to be stored.
 //!
-//! Those with heavy packages are run by `make recipes`, which installs them.
+//! Recipes with heavy packages are run by `make recipes`, which installs them.
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
@@ -11,7 +11,7 @@ use testkit::cluster::{CATCH_UP, Cluster};
 use testkit::place::{installed, repository};
 use testkit::scripts::Dialogue;
 
-/// Runs the recipe with this Python; the servers hold so many records at the end.
+/// Runs the recipe with this Python. At the end, the servers must hold this many records.
 fn recipe(page: &str, python: &str, records: usize) {
     let mut cluster = Cluster::two();
     let mut command = Command::new(installed(python));

@@ -1,6 +1,6 @@
-//! What clients saw: their writes from the first byte to the answer, and their reads. For the checker.
+//! What clients saw, for the checker: their writes from the first byte to the answer, and their reads.
 //!
-//! A read is checked for what was acknowledged when it began, and shows the content of when it was answered.
+//! A read must show what was acknowledged when it began. It shows the content at the time of its answer.
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Consistency, Verdict};
@@ -14,7 +14,7 @@ use testkit::checker::history::{Outcome, Read, Shown, Write};
 pub struct Account {
     pub writes: Vec<Write>,
     pub reads: Vec<Read<Vec<Record>>>,
-    /// Writes whose client waits, by their number.
+    /// Writes whose client waits, by number.
     open: Vec<usize>,
     begun: Vec<Begun>,
 }
@@ -25,12 +25,12 @@ struct Begun {
     collection: CollectionId,
     instance: InstanceId,
     at: u64,
-    /// How often the copy had begun to be repaired by then.
+    /// How often a repair of the copy had begun by then.
     repairs: u64,
 }
 
 impl Account {
-    /// A client begins to write. Returns the write's number, which names it in the journal.
+    /// Begins a client's write. Returns its number, which identifies it in the journal.
     pub fn begin(&mut self, now: u64) -> usize {
         let number = self.writes.len();
         let outcome = Outcome::Unknown("not answered".to_owned());
@@ -51,7 +51,7 @@ impl Account {
         self.writes[number].outcome == Outcome::Acknowledged
     }
 
-    /// No waiting client gets an answer any more.
+    /// Ends every wait: no waiting client gets an answer.
     pub fn cut(&mut self, now: u64, why: &str) {
         for number in std::mem::take(&mut self.open) {
             self.writes[number].ended = now;
@@ -110,7 +110,7 @@ impl World {
         }
     }
 
-    /// Nothing is expected of a replica whose divergence is not known to the board.
+    /// Answers a read. Nothing is expected of a replica whose divergence the board does not know.
     fn read_is_answered(&mut self, begun: Begun) {
         let Begun { collection, instance, at, repairs } = begun;
         if self.repairing.begun(collection, instance) != repairs {
@@ -121,7 +121,7 @@ impl World {
             return;
         }
         if self.facts.amid_a_run(instance, LaneId::Records(collection)) {
-            // It shows all that was acknowledged, and of what was not, any part.
+            // It shows everything acknowledged, and any part of the rest.
             self.counters.count("read amid a run that is executed again");
             return;
         }

@@ -1,4 +1,4 @@
-//! What the shell makes of a page of a copy that is repaired: the model of `heal/align.rs`.
+//! How the shell processes a page of a copy under repair: the model of `heal/align.rs`.
 
 use std::collections::BTreeSet;
 
@@ -17,18 +17,18 @@ impl Written {
     }
 }
 
-/// Whether the copy is called and defined as the source is, as far as it has a dimension.
+/// Returns whether the copy has the source's name and definition, as far as the source has a dimension.
 pub fn same_definition(ours: &Stored, theirs: &Stored) -> bool {
     (&ours.scope, &ours.name, ours.metadata) == (&theirs.scope, &theirs.name, theirs.metadata)
         && (theirs.dimension.is_none() || theirs.dimension == ours.dimension)
 }
 
-/// An upsert takes no document away.
+/// An upsert cannot remove a document.
 fn can_be_patched(ours: &Record, theirs: &Record) -> bool {
     ours.document.is_some() || theirs.document.is_none()
 }
 
-/// An upsert with nulls for the keys that are to go; then a delete.
+/// Executes an upsert with nulls for the keys to remove, and then a delete.
 pub fn write(records: &mut Vec<Record>, written: &Written) {
     for put in &written.put {
         match records.iter_mut().find(|record| record.id == put.id) {
@@ -39,12 +39,12 @@ pub fn write(records: &mut Vec<Record>, written: &Written) {
     records.retain(|record| !written.removed.contains(&record.id));
 }
 
-/// How far both sides are compared: the model of `heal/cursor.rs`.
+/// How far both sides have been compared: the model of `heal/cursor.rs`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
     source: usize,
     copy: usize,
-    /// The source's record before it.
+    /// The source's record before the cursor.
     last: Option<u8>,
 }
 
@@ -58,7 +58,8 @@ impl Cursor {
         Cursor { source: self.source + equal.len(), copy: self.copy + equal.len(), last }
     }
 
-    /// Where the first record is that was not compared yet, if records before it were deleted since. Whether they were.
+    /// Returns the position of the first uncompared record if records before it have been deleted since, otherwise
+    /// `None`.
     fn followed(self, ours: &[Record], theirs: &[Record]) -> Option<Cursor> {
         let before = self.source.checked_sub(1)?;
         if self.last.is_none() || ours.get(before).map(|record| record.id) == self.last {
@@ -72,7 +73,8 @@ impl Cursor {
     }
 }
 
-/// What to write so that the copy follows the source from this record on, for so many records; and where to go on, if anywhere.
+/// Returns what to write so that the copy follows the source from this record on, for this many records, and the cursor
+/// at which to continue, if there is more.
 pub fn page(ours: &[Record], theirs: &[Record], cursor: Cursor, most: usize) -> (Written, Option<Cursor>) {
     let page: Vec<Record> = ours.iter().skip(cursor.source).take(most).cloned().collect();
     let end = ours.len() < cursor.source + most;
@@ -122,8 +124,8 @@ fn misplaced(ours: &[Record], theirs: &[Record], end: bool) -> Vec<u8> {
     gone
 }
 
-/// While the lane stands still: records that were written to are patched, those that were deleted are removed. Then the lists of ids
-/// show what else goes, and what is written behind the last record.
+/// Brings the copy up to date while the lane stands still: patches written records and removes deleted ones. The lists
+/// of ids then show what else to remove, and what to write after the last record.
 pub fn touched(copy: &mut Stored, now: &Stored, written: &BTreeSet<u8>, deleted: &BTreeSet<u8>) {
     copy.records.retain(|record| !deleted.contains(&record.id));
     for id in written.difference(deleted) {

@@ -1,5 +1,5 @@
-//! What the rules rely on and cannot enforce (docs/rules.md, "What cannot be had"): kept in the run that must
-//! break nothing, broken one at a time in those that show exactly what follows.
+//! What the rules rely on and cannot enforce (docs/rules.md, "What cannot be had"). The run that must break nothing
+//! keeps all assumptions. Other runs break one at a time, and show exactly what follows.
 
 /// Whether the world behaves as assumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,12 +11,12 @@ pub enum Holds {
 /// The assumptions about shell and world that the board depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Assumptions {
-    /// When a settle time that began after a request is over, that request can be executed no more: no network and no
+    /// When a settle time that began after a request is over, the request can no longer be executed: no network and no
     /// instance holds it back for longer, and no clock lets the settle time end early.
     pub quiescence_is_real: Holds,
     /// An edge notices what it sent after its lease: its clock counts the time that the machine was suspended.
     pub lateness_is_noticed: Holds,
-    /// What it noticed gets into the journal: it is not killed before that, and reaches the database.
+    /// What it noticed reaches the journal: the edge is not killed before, and reaches the database.
     pub late_writes_are_recorded: Holds,
     /// Memory is never short: requests may hold as much as is configured. No rule relies on it.
     pub memory_suffices: Holds,

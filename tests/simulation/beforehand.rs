@@ -1,7 +1,7 @@
-//! What existed on the instances before the edge, and how it comes into the catalog: proposed, executed and folded by the
+//! What existed on the instances before the edge, and how it enters the catalog: proposed, executed and folded by the
 //! product's own code (`coordinator/adoption.rs`).
 //!
-//! Only some seeds have such content; the runs of the others are what they were without it. No client creates or deletes a
+//! Only some seeds have such content. The runs of the others are the same as without it. No client creates or deletes a
 //! collection by its name before it is adopted.
 
 use std::collections::BTreeSet;
@@ -25,16 +25,16 @@ pub struct Beforehand {
     /// What the instances held, by their own ids.
     ids: BTreeSet<Uuid>,
     pub adopted: BTreeSet<CollectionId>,
-    /// Adopted after a reset had deleted it: nobody has it.
+    /// Collections that were adopted after a reset had deleted them: no instance has them.
     pub lost: BTreeSet<CollectionId>,
 }
 
 impl Beforehand {
-    /// Gives some instances a collection of one name; some have the same content.
+    /// Gives some instances a collection of one name. Some have the same content.
     pub fn new(seed: u64, assumptions: Assumptions, instances: &mut [Instance]) -> Self {
         let mut rng = Random::scattered(seed ^ 0xadb7);
         let mut ids = BTreeSet::new();
-        // None of the seeds that showed a bug once, which are to be the same runs.
+        // Not for seeds that once showed a bug: their runs must stay the same.
         if matches!(seed % 7, 0 | 2 | 4) && assumptions.kept() {
             for instance in instances {
                 if rng.per_mille(800) {
@@ -62,7 +62,7 @@ fn content(shift: u32) -> Stored {
 }
 
 impl World {
-    /// An instance is inspected, and what the catalog does not know of it is proposed.
+    /// Inspects an instance, and proposes what the catalog does not know of it.
     pub fn some_adoption(&mut self) {
         if self.beforehand.ids.is_empty() || !self.beforehand.rng.per_mille(40) {
             return;
@@ -90,7 +90,7 @@ impl World {
 
     fn unknown_on(&self, instance: InstanceId) -> Vec<FoundCollection> {
         let held = self.instances[instance.0].collections.iter();
-        // A rollback brings back what was adopted and deleted: the product withholds that (rule R16).
+        // A rollback brings back collections that were adopted and deleted. The product withholds them (rule R16).
         let theirs = held.filter(|(id, _)| self.beforehand.ids.contains(*id) && !self.journal.was_mapped(**id));
         let found = theirs.map(|(id, stored)| FoundCollection {
             tenant: stored.scope.tenant.clone(),
@@ -123,7 +123,8 @@ impl World {
         }
     }
 
-    /// An operator has decided whose content an adopted collection had: that is what the fold of the journal begins with.
+    /// Sets the initial content of an adopted collection, from which the fold of the journal begins: an operator has
+    /// decided which instance's copy is kept.
     pub fn what_was_there_before_is(&mut self, collection: CollectionId, instance: InstanceId) {
         let Some(held) = self.content_of(collection, instance) else { return };
         for row in self.journal.rows.values_mut() {
@@ -133,7 +134,8 @@ impl World {
         }
     }
 
-    /// What comes of an adoption where it is executed first. The fold of the journal gets the content as it is now.
+    /// Returns the outcome of an adoption where it is executed first. The fold of the journal gets the content as it is
+    /// now.
     pub fn judge_adoption(&mut self, seq: Seq, adoption: Adoption) -> Outcome {
         let home = self.journal.names.iter().position(|name| name.as_str() == adoption.instance);
         let home = InstanceId(home.expect("a configured instance"));

@@ -19,11 +19,11 @@ pub struct Doc {
     pub metadata: Option<(u8, Option<u32>)>,
 }
 
-/// What is wrong with a write.
+/// The flaw of a write.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Flaw {
     None,
-    /// Refused before anything is looked at.
+    /// Refused before anything else is checked.
     Malformed,
     /// Refused after the collection's dimension was set.
     RefusedLate,
@@ -47,7 +47,7 @@ pub enum Body {
         flaw: Flaw,
     },
     DeleteIds(Vec<u8>),
-    /// Records whose value has this remainder by three.
+    /// Records whose value has this remainder modulo three.
     DeleteWhere(u32),
     DeleteLimited {
         remainder: u32,
@@ -70,7 +70,7 @@ pub enum Body {
         name: String,
     },
     Reset,
-    /// The edge's own entry, and what its instance held of it.
+    /// The edge's own entry, and the content that its instance held.
     Adopt {
         adoption: Adoption,
         adopted: Vec<(CollectionId, Stored)>,
@@ -85,7 +85,7 @@ pub struct Wire {
 }
 
 impl Body {
-    /// The request of a catalog write. Record writes are empty: nothing is read from theirs.
+    /// Returns the request of a catalog write. Record writes are empty, since nothing is read from them.
     pub fn wire(&self) -> Wire {
         match self {
             Body::Write { .. } | Body::DeleteIds(_) | Body::DeleteWhere(_) | Body::DeleteLimited { .. } => {
@@ -103,7 +103,7 @@ impl Body {
                 Wire { method: "POST", path: chroma::collections_path(scope), body }
             }
             Body::UpdateCollection { collection, new_name, metadata } => {
-                // The id alone says which collection it is.
+                // The id alone determines the collection.
                 let scope = Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE);
                 let metadata = json!({ "value": metadata });
                 let body = match new_name {

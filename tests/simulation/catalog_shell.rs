@@ -17,7 +17,7 @@ fn applied(changes: Vec<CatalogChange>) -> Outcome {
 
 const REFUSED: Outcome = Outcome::Rejected { about: None };
 
-/// A change that was refused elsewhere, and was made here: its collection has to be compared.
+/// Judges a change that was rejected elsewhere. If it was made here, its collection must be compared.
 fn expected_refusal(instance: InstanceId, body: &Body, answer: Answer) -> Outcome {
     match (answer, body) {
         (Answer::Done, Body::UpdateCollection { collection, .. }) => {
@@ -51,7 +51,7 @@ impl World {
         }
     }
 
-    /// An entry that was refused elsewhere, and may have been executed here: its effect is undone.
+    /// Undoes the effect of an entry that was rejected elsewhere and may have been executed here.
     pub fn execute_to_be_refused(&mut self, instance: InstanceId, seq: Seq) -> Answer {
         let catalog = self.board.catalog();
         match self.journal.rows[&seq].body.clone() {
@@ -76,9 +76,9 @@ impl World {
         Answer::Refused
     }
 
-    /// Names are judged by the edge's catalog: a creation of what exists, and a renaming to what exists, is refused without
-    /// asking an instance. One that has lost the owner of the name would accept it, and a deletion by that name would then
-    /// delete the owner on every other instance.
+    /// The edge's catalog judges names: creating a name that exists, or renaming to one, is refused without asking an
+    /// instance. An instance that has lost the owner of the name would accept it, and a deletion by that name would
+    /// then delete the owner on every other instance.
     pub fn refused_by_the_edge(&mut self, seq: Seq) -> bool {
         let catalog = self.board.catalog();
         if let Body::UpdateCollection { collection, new_name: Some(name), .. } = &self.journal.rows[&seq].body
@@ -94,7 +94,7 @@ impl World {
             Body::CreateCollection { scope, name, existing: OnExisting::Refuse } => {
                 catalog.by_name(scope, name).is_some()
             }
-            // Not created a second time where no instance serves it.
+            // A collection that no instance serves is not created a second time.
             Body::CreateCollection { scope, name, existing: OnExisting::Get } => {
                 catalog.by_name(scope, name).is_some_and(|known| !self.is_served(known.id))
             }
@@ -103,7 +103,7 @@ impl World {
         }
     }
 
-    /// A `get_or_create` of what the catalog knows is a read: an instance that does not serve it is not asked.
+    /// A `get_or_create` of a known collection is a read: an instance that does not serve the collection is not asked.
     pub fn shown_elsewhere(&self, instance: InstanceId, seq: Seq) -> bool {
         let Body::CreateCollection { scope, name, existing: OnExisting::Get } = &self.journal.rows[&seq].body else {
             return false;
@@ -113,17 +113,17 @@ impl World {
         known.is_some_and(|id| !serves(id) && self.is_served(id))
     }
 
-    /// Whether any instance serves it, as far as the board knows.
+    /// Returns whether any instance serves it, as far as the board knows.
     fn is_served(&self, collection: CollectionId) -> bool {
         self.journal.instances().any(|instance| self.board.serves(collection, instance, Consistency::Any))
     }
 
-    /// Whether no instance can be asked for the collection any more.
+    /// Returns whether no instance can be asked for the collection.
     fn is_lost(&self, collection: CollectionId) -> bool {
         self.journal.instances().all(|instance| self.board.state_of(collection, instance) != LaneState::InStep)
     }
 
-    /// What the instance's answer means.
+    /// Returns what the instance's answer means.
     pub fn judge(
         &mut self,
         instance: InstanceId,
@@ -217,7 +217,8 @@ impl World {
         Outcome::Applied(creation.consequences(origin, self.journal.instances().filter(|other| *other != instance)))
     }
 
-    /// Whether an entry was adopted where it was first executed: the other instances get no copy of its definition alone.
+    /// Returns whether the entry was adopted where it was first executed. If so, the other instances do not get a copy
+    /// of its definition alone.
     pub fn was_found(&self, seq: Seq) -> bool {
         let catalog = self.board.catalog();
         let created = self.journal.rows[&seq].created;
@@ -258,7 +259,7 @@ impl World {
             Answer::Done if first => {
                 let Some(known) = known else { return REFUSED };
                 let name = new_name.unwrap_or(&known.name).to_owned();
-                // Without a new name too: it says which collection the entry was about.
+                // Recorded even without a new name, to show which collection the entry was about.
                 applied(vec![CatalogChange::CollectionRenamed { collection, name }])
             }
             Answer::Done => applied(Vec::new()),
@@ -267,7 +268,7 @@ impl World {
                 Outcome::Rejected { about: Some(collection) }
             }
             _ if first && known.is_none() => REFUSED,
-            // Every copy is lost: nobody can be asked (as `is_lost` in the executor).
+            // Every copy is lost, so no instance can be asked (like `is_lost` in the executor).
             _ if first && self.is_lost(collection) => Outcome::Rejected { about: Some(collection) },
             _ if first => Outcome::Unfit,
             _ => Outcome::Rejected { about: Some(collection) },
@@ -279,11 +280,11 @@ impl World {
         created.map_or(Body::Reset, |row| row.body.clone())
     }
 
-    /// An empty collection of that name which the catalog does not know (rule R8).
+    /// Returns an empty collection with that name which the catalog does not know (rule R8).
     fn unclaimed(&self, instance: InstanceId, scope: &Scope, name: &str) -> Option<Uuid> {
         let server = &self.instances[instance.0];
         let id = server.find(scope, name)?;
-        // A collection that a rollback restored has an id that was in use; adopting it as new would give two
+        // A collection that a rollback restored has an id that was in use. Adopting it as new would give two
         // collections one id.
         let claimed = self.board.catalog().by_id(id).is_some() || self.journal.was_mapped(id);
         (!claimed && server.collections[&id].records.is_empty()).then_some(id)

@@ -1,4 +1,4 @@
-//! What clients do: they write, and some wait no longer.
+//! What clients do: they write, and some stop waiting.
 
 use chroma_edge::ids::LaneId;
 use chroma_edge::order::{Input, Kind};

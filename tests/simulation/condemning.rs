@@ -1,5 +1,5 @@
-//! Copies that are known to be wrong (rule R17): somebody changes records behind the edge's back; an audit, or an operator,
-//! condemns copies, rightly or not. Chance comes from a source of its own.
+//! Copies that are known to be wrong (rule R17): records are changed behind the edge's back; an audit or an operator
+//! condemns copies, rightly or not. Has its own source of randomness.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::world::{Weather, World};
 
 pub struct Condemning {
     fate: Random,
-    /// What is condemned, by the id that it has there, and whether for its records alone.
+    /// The condemned copies, with the id on their instance, and whether they are condemned for their records alone.
     condemned: BTreeMap<(CollectionId, InstanceId), (InstanceCollectionId, LaneState)>,
 }
 
@@ -43,7 +43,7 @@ impl World {
         self.condemn(collection, instance);
     }
 
-    /// The last record of the collection is removed from the one instance that may lose something.
+    /// Removes the collection's last record from the one instance that may lose data.
     fn tamper(&mut self, collection: CollectionId) {
         let instance = self.unlucky();
         let Some(id) = self.board.catalog().mapping(collection, instance) else { return };
@@ -71,7 +71,7 @@ impl World {
         self.note_condemned(collection, instance);
     }
 
-    /// The copy is not trusted from now on, if it is condemned.
+    /// Notes that the copy is not trusted from now on, if it is condemned.
     pub fn note_condemned(&mut self, collection: CollectionId, instance: InstanceId) {
         let mapped = self.board.catalog().mapping(collection, instance);
         let state = self.board.state_of(collection, instance);
@@ -84,25 +84,26 @@ impl World {
         }
     }
 
-    /// Another copy is about to be the instance's: what is said of the replica from now on is about that one.
+    /// Another copy is about to replace the condemned one. From now on, reports about the replica are about the new
+    /// copy.
     pub fn is_condemned_no_more(&mut self, collection: CollectionId, instance: InstanceId) {
         if self.condemning.condemned.remove(&(collection, instance)).is_some() {
             self.counters.count("condemned, and made whole");
         }
     }
 
-    /// The edge starts again: what was not durable is not known any more.
+    /// Forgets what was not durable, since the edge restarts.
     pub fn condemned_is_forgotten(&mut self) {
         let journal = &self.journal;
         self.condemning.condemned.retain(|(collection, instance), (_, state)| {
             let durable = journal.step(LaneId::Records(*collection), *instance);
-            // The worse verdict may not have been durable yet.
+            // The worse state may not be durable.
             *state = if durable == LaneState::Contradicted { durable } else { *state };
             matches!(durable, LaneState::Condemned | LaneState::Contradicted)
         });
     }
 
-    /// R17: as long as the copy is the one that was condemned, it is not trusted again.
+    /// R17: as long as it is the condemned copy, it is not trusted again.
     fn r17_nothing_condemned_is_trusted(&mut self) {
         let board = &self.board;
         self.condemning

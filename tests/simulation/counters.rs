@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// Paths that the seeds of a run must take together, and how often at least: about a quarter of what they do.
+/// The paths that the seeds of a run must take together, and the least number of times: about a quarter of the usual
+/// number.
 pub const RARE: &[(&str, u64)] = &[
     ("a quarantined copy is looked at again", 15),
     ("abandoned", 18),

@@ -1,8 +1,8 @@
-//! Deaths (rule R13): writes that kill the instance that executes them, instances that die of whatever they are sent, and
-//! the supervisor that starts them again.
+//! Deaths (rule R13): writes that kill the instance that executes them, instances that die of any request, and the
+//! supervisor that restarts them.
 //!
-//! A request that kills does so while its connection lasts, or never: what an instance dies of after its edge has given it
-//! up is blamed on nobody. Chance comes from a source of its own: runs without deaths are what they were.
+//! A request kills while its connection lasts, or never: if an instance dies of a request that its edge has given up,
+//! no request is blamed. Has its own source of randomness, so that runs without deaths stay the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,20 +29,20 @@ pub enum Deadly {
 
 pub struct Deaths {
     fate: Random,
-    /// Per mille of the writes that kill; none in most runs.
+    /// Per mille of the writes that kill. 0 in most runs.
     often: u64,
-    /// For the time being every unvouched write of this kind kills.
+    /// Every unvouched write of this kind kills, for the time being.
     shape: Option<Kind>,
-    /// For the time being this one may die of anything.
+    /// This instance may die of anything, for the time being.
     frail: Option<InstanceId>,
     /// The shell's waits for instances that died.
     returns: Vec<(LaneId, InstanceId, WaitId)>,
-    /// To be started again.
+    /// Instances to restart.
     fallen: BTreeSet<InstanceId>,
-    /// Of entries without a verdict, since anybody knew.
+    /// Deaths of entries without a verdict, as far as they are known.
     open: BTreeMap<Seq, Vec<InstanceId>>,
     replicated: BTreeMap<(Seq, InstanceId), usize>,
-    /// They may have been acknowledged before the edge ended, and are tried for as long as it takes.
+    /// Entries that may have been acknowledged before the edge ended. They are tried for as long as it takes.
     never_set_aside: BTreeSet<Seq>,
 }
 
@@ -77,7 +77,8 @@ impl Deaths {
 }
 
 impl World {
-    /// What becomes of a write: most are like others that went well. `false`: it is refused before the journal.
+    /// Decides whether a write kills. Most writes are like others that succeeded. Returns `false` if it is refused
+    /// before the journal.
     pub fn fated(&mut self, row: &mut Row) -> bool {
         let deaths = &mut self.deaths;
         if deaths.often == 0 {
@@ -113,11 +114,11 @@ impl World {
         if refused {
             self.counters.count("refused before the journal, as a suspect's");
         }
-        // Some were on their way into the journal already.
+        // Some were already on their way into the journal.
         !refused || self.deaths.fate.per_mille(150)
     }
 
-    /// Whether the instance dies of this request.
+    /// Returns whether the instance dies of this request.
     pub fn kills(&mut self, at: usize) -> bool {
         let request = &self.requests[at];
         let expected = matches!(request.work, Work::Send { purpose: Purpose::ExpectRefusal, .. });
@@ -139,7 +140,7 @@ impl World {
         !endless && deadly.is_some_and(|deadly| deadly == Deadly::Everywhere || deadly == Deadly::On(instance))
     }
 
-    /// Whether any of these would kill the instance: then it is not executed late.
+    /// Returns whether any of these would kill the instance. If so, the request is not executed late.
     pub fn would_kill(&self, instance: InstanceId, seqs: &[Seq]) -> bool {
         seqs.iter().any(|seq| self.is_deadly(*seq, instance))
     }
@@ -178,7 +179,7 @@ impl World {
         }
     }
 
-    /// How an ordinary kill looks to a request that was under way there.
+    /// Returns how an ordinary kill looks to a request that was under way on the instance.
     pub fn killed(&mut self, request: &Request, several: bool) -> Outcome {
         if self.deaths.often == 0 {
             return Outcome::InDoubt { instance_was: chroma_edge::order::Health::Gone };
@@ -188,8 +189,9 @@ impl World {
         Outcome::Died { company, about: self.about(request.seqs()[0]) }
     }
 
-    /// At most two deaths of one entry that is not vouched for, both of one instance; of one that is, one more on another.
-    /// What others have applied costs an instance as many as rule R13 allows.
+    /// Checks the number of deaths. An entry that is not vouched for may cause at most two, both of one instance. A
+    /// vouched-for entry may cause one more on another instance. An entry that others have applied may cause as many as
+    /// rule R13 allows.
     fn account_for_death(&mut self, request: &Request) {
         let (instance, lane) = (request.instance, request.lane);
         for seq in request.seqs() {
@@ -224,7 +226,7 @@ impl World {
         }
     }
 
-    /// The edge starts again: it knows of a death what was durable.
+    /// Forgets deaths that were not durable, since the edge restarts.
     pub fn deaths_are_forgotten(&mut self) {
         self.deaths.returns.clear();
         self.deaths.replicated.clear();
@@ -241,7 +243,8 @@ impl World {
         }
     }
 
-    /// Supervisors start what died, waits end, moods change, an operator looks at what is quarantined.
+    /// Supervisors restart what died, waits end, the writes that kill change, and an operator looks at what is
+    /// quarantined.
     pub fn fate_takes_its_course(&mut self) {
         if self.deaths.often == 0 {
             return;
@@ -300,7 +303,8 @@ impl World {
         }
     }
 
-    /// Where a quarantined entry was executed all the same on a copy that goes on: what that one holds is what counts.
+    /// Returns the collections in which a quarantined entry was still executed on a copy that goes on. That copy's
+    /// content counts.
     pub fn shown_all_the_same(&self) -> BTreeSet<CollectionId> {
         let quarantined = self.journal.rows.values().filter(|row| row.verdict == Some(Verdict::Quarantined));
         let about = |row: &Row| match (&row.body, row.lane) {
@@ -312,7 +316,7 @@ impl World {
         quarantined.filter(executed).filter_map(about).collect()
     }
 
-    /// All copies in step are alike, whatever they hold.
+    /// Checks that all copies in step are alike, whatever they hold.
     pub fn alike(&self, collection: CollectionId) {
         let in_step = |instance: &InstanceId| {
             self.board.state_of(collection, *instance) == LaneState::InStep

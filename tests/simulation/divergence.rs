@@ -1,8 +1,8 @@
-//! Where an instance does not hold what the rules alone would have made of it: something was executed there without the
-//! edge knowing, or it was rolled back. And who knows that.
+//! Replicas that do not hold what the rules alone would have made of them: something was executed on them without the
+//! edge knowing, or they were rolled back. Also tracks who knows about it.
 //!
-//! Until the board knows, nothing can be expected of such a replica, and of such a replica alone. From then on it must
-//! not serve before its content was compared and found equal.
+//! Until the board knows, nothing can be expected of such a replica, and only of such a replica. From then on it must
+//! not serve before its content has been compared and found equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +14,14 @@ use crate::instance::Stored;
 use crate::invariants::violated;
 use crate::world::World;
 
-/// What happened there.
+/// The cause of a divergence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// A write of an earlier edge was executed late.
     Late,
     /// The instance came back with an earlier state.
     Older,
-    /// Somebody changed records behind the edge's back.
+    /// Records were changed behind the edge's back.
     Tampered,
 }
 
@@ -42,14 +42,14 @@ pub type Held = BTreeMap<Uuid, Stored>;
 #[derive(Default)]
 pub struct Divergences {
     replicas: BTreeMap<(CollectionId, InstanceId), Divergence>,
-    /// Of collections that had no mapping at that time.
+    /// Divergences of collections that had no mapping at the time.
     ids: BTreeMap<(InstanceId, Uuid), Cause>,
     /// Instances that may hold more or less than the catalog says.
     strange: BTreeSet<InstanceId>,
-    /// Instances that have passed a creation without an answer that counts (rule R12): what they have created is adopted when
-    /// they are looked at, which is not simulated.
+    /// Instances that have passed a creation without an answer that counts (rule R12). What they created is adopted at
+    /// the next inspection, which is not simulated.
     passed: BTreeSet<InstanceId>,
-    /// Applied first where the content was not what it should be.
+    /// Entries that were first applied on a copy with wrong content.
     verdicts: BTreeSet<Seq>,
 }
 
@@ -78,7 +78,7 @@ impl Divergences {
         self.replicas.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
     }
 
-    /// Found equal to a replica that has the same defect.
+    /// Notes that the replica was found equal to one with the same defect.
     pub fn diverge_again(&mut self, collection: CollectionId, instance: InstanceId, divergence: Divergence) {
         self.replicas.insert((collection, instance), Divergence { known: Known::ToNobody, ..divergence });
     }
@@ -91,7 +91,7 @@ impl Divergences {
 }
 
 impl World {
-    /// Whatever has changed on the instance since `before` changed without the edge knowing.
+    /// Notes that everything that has changed on the instance since `before` changed without the edge knowing.
     pub fn note_changes(&mut self, instance: InstanceId, before: &Held, cause: Cause) {
         self.divergences.strange.insert(instance);
         let held = &self.instances[instance.0].collections;
@@ -107,7 +107,7 @@ impl World {
         }
     }
 
-    /// The board knows of these replicas: none of them may serve any more.
+    /// Notes that the board knows of these replicas: none of them may serve from now on.
     pub fn reported_to_the_board(&mut self, instance: InstanceId, collections: &[CollectionId], cause: Cause) {
         for collection in collections {
             if self.board.catalog().mapping(*collection, instance).is_none() {
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// The edge starts again: it no longer knows what was not durable.
+    /// Forgets what was not durable, since the edge restarts.
     pub fn board_forgets(&mut self) {
         for ((collection, instance), divergence) in &mut self.divergences.replicas {
             if self.journal.step(LaneId::Records(*collection), *instance) == LaneState::InStep {
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// What is made durable by a replica whose content is not what it should be.
+    /// Notes what a replica with wrong content makes durable.
     pub fn note_record(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
         let astray = match lane {
             LaneId::Records(collection) => self.divergences.of(collection, instance).is_some(),
@@ -143,7 +143,7 @@ impl World {
             self.divergences.verdicts.extend(applied.map(|(seq, _)| *seq));
         }
         for change in &record.changes {
-            // An adoption maps what its own instance has, wherever it is executed.
+            // An adoption maps its own instance's collections, wherever it is executed.
             let CatalogChange::Mapped { collection, instance, id } = change else { continue };
             let Some(at) = self.journal.names.iter().position(|name| name == instance).map(InstanceId) else {
                 continue;

@@ -1,4 +1,4 @@
-//! The ends and beginnings of edges: killed and started again, or taken over by another one.
+//! The ends and starts of edges: killed and restarted, or replaced by another one.
 
 use chroma_edge::ids::LaneId;
 use chroma_edge::order::{Action, Effect, Persist, Reach};
@@ -28,7 +28,7 @@ impl World {
         }
     }
 
-    /// It takes over at the worst moment: when something is under way.
+    /// Lets another edge take over at the worst moment, while a request is under way.
     pub fn succeed(&mut self) {
         if self.succession == Succession::Due && self.requests.iter().any(Request::is_not_answered) {
             self.succession = Succession::None;
@@ -36,7 +36,7 @@ impl World {
         }
     }
 
-    /// The edge is killed and started again: only what is durable is left.
+    /// Kills and restarts the edge: only durable state remains.
     pub fn crash(&mut self) {
         self.counters.count("crash of the edge");
         self.note(|| "the edge crashes".to_owned());
@@ -48,8 +48,8 @@ impl World {
         self.start();
     }
 
-    /// Another edge has the journal: what this one handed over in time may be executed until quiescence, what it is in the
-    /// middle of it may send whenever it is continued, and whatever it wants to commit is refused.
+    /// Lets another edge take the journal. What the old edge handed over in time may be executed until quiescence. What
+    /// it is in the middle of, it may send whenever it is continued. Its commits are refused.
     fn takeover(&mut self) {
         self.counters.count("takeover");
         self.note(|| "another edge takes over".to_owned());
@@ -102,8 +102,8 @@ impl World {
         self.drop_what_was_acknowledged();
     }
 
-    /// Somebody drops a collection with a write that was acknowledged, and whose outcome was not durable when the edge died.
-    /// Nothing is drawn for it: seeds without such a write stay what they were.
+    /// Drops a collection with a write that was acknowledged, but whose outcome was not durable when the edge died. No
+    /// random number is drawn for it, so seeds without such a write stay the same.
     fn drop_what_was_acknowledged(&mut self) {
         let open =
             self.journal.rows.values().filter(|row| row.verdict.is_none() && self.account.acknowledged(row.number));
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// A blank instance is added to the configuration, which takes a restart of the edge.
+    /// Adds a blank instance to the configuration, which takes a restart of the edge.
     pub fn configure_another(&mut self) {
         if self.instances.len() >= 4 || !self.rng.per_mille(150) {
             return;

@@ -67,8 +67,8 @@ impl World {
             && self.all_is_adopted()
     }
 
-    /// A change of a collection is refused only if a client waits and every instance says that it has no such collection:
-    /// on recovery never. Only copies that came back older can have made it so.
+    /// A change of a collection is refused only if a client waits and every instance reports that the collection does
+    /// not exist. It is never refused on recovery. Only copies that came back older can lead to this.
     fn catalog_waits_for_good(&self) -> bool {
         let mut entries = self.journal.between(LaneId::Catalog, Seq::ZERO, Seq::MAX);
         let Some(Body::UpdateCollection { collection, .. }) =
@@ -85,7 +85,8 @@ impl World {
         lost && !known.mappings.iter().zip(&self.instances).any(held)
     }
 
-    /// No copy is chosen where no copy is trusted: writes wait until an operator has compared them.
+    /// Returns whether no copy is trusted. If so, no copy is chosen, and writes wait until an operator has compared the
+    /// copies.
     pub fn nobody_in_step(&self, lane: LaneId) -> bool {
         lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) != LaneState::InStep)
     }
@@ -123,11 +124,11 @@ impl World {
         reference.is_some() && reference == instance
     }
 
-    /// G6: what a client was answered is what the journal says in the end.
+    /// G6: each client's answer equals the journal's verdict at the end.
     fn answers_stand(&self) {
         for (seq, answered) in self.facts.answers() {
             let row = &self.journal.rows[&seq];
-            // Where no copy is trusted any more, the verdict that was not durable waits for a comparison.
+            // If no copy is trusted, a verdict that was not durable waits for a comparison.
             let waits = row.verdict.is_none() && self.nobody_in_step(row.lane);
             let went = row.verdict == Some(Verdict::Void) && self.went_since_it_was_acknowledged(row.lane, seq);
             if row.verdict != Some(answered) && !waits && !went {
@@ -136,7 +137,7 @@ impl World {
         }
     }
 
-    /// G2, G3: every in-step instance holds exactly what the journal's applied entries make, record by record.
+    /// G2, G3: every instance in step holds exactly what the journal's applied entries produce, record by record.
     fn all_equal_the_fold(&mut self) -> bool {
         let mut fold = Fold::default();
         fold.astray.records.extend(&self.failures.executed_by_all);
@@ -209,7 +210,7 @@ impl World {
         }
     }
 
-    /// What cannot be had: it was reported to no edge, and it is served.
+    /// Counts damage that cannot be prevented: no edge received a report of it, and it is served.
     fn count_damage(
         &mut self,
         instance: InstanceId,

@@ -1,7 +1,7 @@
-//! What happens next: chosen by the seed, one thing at a time.
+//! What happens next: chosen by the seed, one event at a time.
 //!
-//! [`World::advance`] chooses among what clients, the journal, instances and the shell may do now. What goes wrong
-//! with edges is in [`crate::edge`], with instances in [`crate::rollback`].
+//! [`World::advance`] chooses among what clients, the journal, instances and the shell may do now. Faults of edges are
+//! in [`crate::edge`], faults of instances in [`crate::rollback`].
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
 use chroma_edge::order::{Comparison, Examination, Input, LaneState, Look, MergeLimits, Reach};
@@ -15,11 +15,11 @@ use crate::late_requests::{LateRequest, ON_THE_WAY};
 use crate::requests::Request;
 use crate::world::{Weather, World};
 
-/// Memory became short, or was not any more.
+/// The counter for memory becoming short, or no longer being short.
 pub const RESIZED: &str = "requests may hold more or less from now on";
 
 impl World {
-    /// Lets one thing happen.
+    /// Performs one event.
     pub fn advance(&mut self) {
         self.now += 1;
         let storm = self.weather == Weather::Storm;
@@ -44,7 +44,7 @@ impl World {
                 self.some_late_request_lands();
             }
             _ if !storm => self.some_notice(),
-            // Lulls, so that lanes become quiescent now and then and can be compared.
+            // Pauses, so that lanes become quiescent from time to time and can be compared.
             862..905 if self.now % 400 < 250 && self.rng.per_mille(self.temper.writes) => self.client_writes(),
             905..942 if !self.now.is_multiple_of(3) => self.client_reads(),
             862..942 => self.some_comparison(),
@@ -120,7 +120,7 @@ impl World {
         self.tell(Input::Quiesced { lane, instance, wait });
     }
 
-    /// From now on nothing abandoned there may be executed: some of it is executed at the last moment.
+    /// Ends the time in which abandoned requests of this replica may be executed. Some are executed at the last moment.
     fn end_abandoned(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
         let here = |request: &Request| (request.lane, request.instance) == (lane, instance) && request.left <= since;
         let (ended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.abandoned).into_iter().partition(here);
@@ -158,7 +158,7 @@ impl World {
                 self.repairing.told(instance);
             }
             if self.reach[instance.0] == Reach::Away {
-                // Admitted only after an inspection of what it holds.
+                // Admitted only after an inspection of its content.
                 self.look_at(instance);
             }
             self.tell(Input::Reached { instance, reach });
@@ -208,7 +208,7 @@ impl World {
         }
     }
 
-    /// R4: an instance that is admitted holds what the reference holds, at that moment.
+    /// R4: an instance that is admitted holds what the reference holds at that moment.
     fn found_equal(&mut self, comparison: Comparison) {
         let Comparison { collection, reference, instance, .. } = comparison;
         let before = self.board.state_of(collection, instance);
@@ -217,7 +217,7 @@ impl World {
             self.counters.count("comparison came too late");
             return;
         }
-        // One of them was rolled back since, and nobody has seen it.
+        // One of them has been rolled back unnoticed.
         let rolled_back = |place| {
             self.divergences.of(collection, place).is_some_and(|divergence| divergence.known == Known::ToNobody)
         };
@@ -237,7 +237,7 @@ impl World {
         }
     }
 
-    /// R4: nothing that the board could know of is executed there after the comparison.
+    /// R4: nothing that the board could know of is executed on the replica after the comparison.
     pub fn may_still_land(&self, collection: CollectionId, instance: InstanceId) {
         let lane = LaneId::Records(collection);
         let here = |request: &Request| (request.lane, request.instance) == (lane, instance);
@@ -262,7 +262,7 @@ impl World {
     pub fn look_at(&mut self, instance: InstanceId) {
         self.identify(instance);
         if self.joined.contains(&instance) {
-            // It is given its databases; the lane brings only the newer ones.
+            // It gets its databases here. The lane brings only newer ones.
             let lacking = self.board.catalog().databases().filter(|scope| !self.board.may_be_deleting(scope));
             self.instances[instance.0].databases.extend(lacking.cloned());
         }
@@ -297,7 +297,7 @@ impl World {
         self.instances[instance.0].power = power;
     }
 
-    /// Retention names an instance for which nothing is kept any more, rightly or not: the board decides again (rule R11).
+    /// Retention reports an instance for which nothing is kept, rightly or not. The board decides again (rule R11).
     fn leave_behind(&mut self) {
         let lanes: Vec<_> = self.journal.lanes.keys().copied().collect();
         let Some(at) = self.pick(lanes.len()) else { return };

@@ -1,4 +1,4 @@
-//! What has happened, recorded independently of any edge; the invariants are checked against it.
+//! The events so far, recorded independently of any edge. The invariants are checked against them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,24 +8,24 @@ use chroma_edge::order::Verdict;
 use crate::load::Load;
 use crate::world::PerReplica;
 
-/// What has happened, as an all-knowing observer sees it. Survives crashes of the edge.
+/// The events so far, as an omniscient observer sees them. Survives crashes of the edge.
 #[derive(Default)]
 pub struct Facts {
     pub executed: HashSet<(InstanceId, Seq)>,
     pub highest: PerReplica<Seq>,
-    /// The end of what was executed last.
+    /// The last entry of the latest execution.
     pub latest: PerReplica<Seq>,
-    /// Found equal up to here.
+    /// The position through which the replica was found equal.
     pub admitted: PerReplica<Seq>,
-    /// How many there were.
+    /// The number of admissions.
     pub admissions: u64,
-    /// Durable progress up to here has been checked.
+    /// The position through which durable progress has been checked.
     pub checked: PerReplica<Seq>,
     pub answers: HashMap<Seq, Verdict>,
     pub answered_since_start: HashSet<Seq>,
     pub acknowledged: HashMap<LaneId, Vec<Seq>>,
     pub runs_lost_or_refused: HashSet<Seq>,
-    /// Asked to be made durable; a crash before it is forgets it.
+    /// Withdrawals that were handed to the journal. A crash before they are durable forgets them.
     pub withdrawn: HashSet<Seq>,
     pub load: Load,
 }
@@ -44,13 +44,13 @@ impl Facts {
         self.load = Load::default();
     }
 
-    /// The content of the entry is on the instance: executed there, or found equal to one that has it.
+    /// Returns whether the instance has the entry's content: executed on it, or found equal to an instance that has it.
     pub fn holds(&self, instance: InstanceId, lane: LaneId, seq: Seq) -> bool {
         self.executed(instance, seq) || self.admitted.get(&(instance, lane)).is_some_and(|at| *at >= seq)
     }
 
-    /// A run that had no answer is being executed again, one by one: the content already has its last entries, and gets
-    /// its first ones again.
+    /// Returns whether a run without an answer is being executed again, one entry at a time: the content already has
+    /// its last entries, and gets its first ones again.
     pub fn amid_a_run(&self, instance: InstanceId, lane: LaneId) -> bool {
         let replica = (instance, lane);
         self.latest

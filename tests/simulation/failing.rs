@@ -1,5 +1,5 @@
 //! Unexplained failures (rule R12): entries that every instance fails, instances that fail a collection or everything,
-//! failures by chance; and the shell's checks and comparisons.
+//! failures by chance, and the shell's checks and comparisons.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +17,11 @@ pub struct Failing {
     /// Checks and comparisons under way.
     pub checks: Vec<(LaneId, InstanceId, Seq)>,
     pub touched: Vec<(LaneId, Seq, Vec<InstanceId>)>,
-    /// Instances that fail every write of a lane; `None`: of every lane.
+    /// Instances that fail every write of a lane. `None` means every lane.
     pub broken: BTreeSet<(InstanceId, Option<LaneId>)>,
-    /// Rejected by agreement, as far as anybody knows.
+    /// Entries that were rejected by agreement, as far as is known.
     pub agreed: BTreeSet<Seq>,
-    /// Entries that every asked instance executed although it answered with a failure: undetectable.
+    /// Collections with an entry that every asked instance executed although it answered with a failure: undetectable.
     pub executed_by_all: BTreeSet<CollectionId>,
 }
 
@@ -41,7 +41,7 @@ impl Failing {
 }
 
 impl World {
-    /// Whether the instance answers these entries with an unexplained failure, whatever else happens.
+    /// Returns whether the instance answers these entries with an unexplained failure, whatever else happens.
     pub fn fails(&self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) -> bool {
         let failing = |seq: &Seq| {
             matches!(self.journal.rows.get(seq).map(|row| &row.body), Some(Body::Write { flaw: Flaw::Failing, .. }))
@@ -49,7 +49,7 @@ impl World {
         self.failures.breaks(lane, instance) || seqs.iter().any(failing)
     }
 
-    /// Of the failing entries, some are executed by one of the instances before it answers.
+    /// Executes some of the failing entries on one of the instances before it answers.
     pub fn executes_all_the_same(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
         let [seq] = seqs else { return };
         if instance != InstanceId(1) || !seq.get().is_multiple_of(3) || self.failures.breaks(lane, instance) {
@@ -65,7 +65,7 @@ impl World {
         Signature::of(500, if self.rng.per_mille(900) { "InternalError" } else { "ChromaError" })
     }
 
-    /// The collection that a catalog entry is about.
+    /// Returns the collection that a catalog entry is about.
     pub fn about(&self, seq: Seq) -> Option<CollectionId> {
         let row = self.journal.rows.get(&seq)?;
         match &row.body {
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// An index is damaged, a disk is full; or it has been repaired.
+    /// Damages an index, fills a disk, or repairs one of them.
     pub fn breaks_or_is_mended(&mut self) {
         if !self.failures.broken.is_empty() && self.rng.per_mille(700) {
             self.failures.broken.pop_first();
@@ -114,7 +114,7 @@ impl World {
     pub fn some_touched(&mut self) {
         let Some(at) = self.pick(self.failures.touched.len()) else { return };
         let (lane, seq, instances) = self.failures.touched.swap_remove(at);
-        // Where nobody can be read, nothing is known, and the lane goes on all the same.
+        // If no instance can be read, nothing is known, and the lane goes on all the same.
         let traces = instances.iter().any(|instance| self.facts.executed(*instance, seq));
         let readable = |instance: &InstanceId| self.instances[instance.0].power == Power::Up;
         let (executed, clean): (Vec<_>, Vec<_>) =

@@ -12,14 +12,14 @@ use crate::instance::{Answer, Instance};
 use crate::invariants::violated;
 use crate::journal::Row;
 
-/// What applied entries do to a blank instance.
+/// Applies entries to a blank instance.
 pub struct Fold {
     pub reference: Instance,
     pub ids: HashMap<CollectionId, Uuid>,
     pub astray: Astray,
 }
 
-/// What a diverged instance has applied first, though no other could.
+/// What a diverged instance applied first, although no other instance could.
 #[derive(Default)]
 pub struct Astray {
     pub catalog: bool,

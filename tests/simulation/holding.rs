@@ -1,5 +1,5 @@
-//! Requests that wait for writers (rule R19): the shell's part, which ends each wait when it likes, and what an observer with
-//! its own account of who waits demands of them. Chance comes from a source of its own.
+//! Requests that wait for writers (rule R19): the shell's part, which ends each wait at random, and the checks of an
+//! observer that tracks waiting clients itself. Has its own source of randomness.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +17,13 @@ struct Missed {
 
 pub struct Holding {
     fate: Random,
-    /// What the shell is to end.
+    /// The waits that the shell will end.
     waits: Vec<(LaneId, Seq)>,
     trails: Vec<(LaneId, InstanceId, Seq)>,
-    /// What there was when the instance came last: that it catches up with, but for what was still open.
+    /// What the journal held when the instance last came: it catches up with that, except for entries that were still
+    /// open.
     came: BTreeMap<InstanceId, Missed>,
-    /// What was journaled when this edge started.
+    /// The end of the journal when this edge started.
     started: Seq,
     /// Clients answered in this step, by lane.
     answered: BTreeMap<LaneId, usize>,
@@ -62,7 +63,7 @@ impl Holding {
 }
 
 impl World {
-    /// R19: nothing waits in a lane with one writer, and for no more writers than have just been answered.
+    /// R19: nothing waits in a lane with one writer, or for more writers than have just been answered.
     pub fn r19_not_alone(&mut self, lane: LaneId, writers: u32) {
         let answered = self.holding.answered.get(&lane).copied().unwrap_or_default();
         let waiting = self.facts.load.waiting_in(lane);
@@ -78,7 +79,7 @@ impl World {
         self.counters.count("waited for writers");
     }
 
-    /// The board is about to take a step.
+    /// Notes an input before the board takes a step.
     pub fn note_input(&mut self, input: &Input) {
         self.holding.answered.clear();
         let comes = match input {
@@ -92,7 +93,8 @@ impl World {
         self.holding.came.insert(comes, Missed { last: self.board.last(), open });
     }
 
-    /// R19: what an instance missed is never held, nor anything on its way to the primary, nor in a lane with one writer.
+    /// R19: what an instance missed is never held, and neither is anything on its way to the primary or in a lane with
+    /// one writer.
     pub fn r19_not_catching_up(&mut self, lane: LaneId, instance: InstanceId, from: Seq) {
         let missed = |missed: &Missed| from <= missed.last && !missed.open.contains(&from);
         if from <= self.holding.started || self.holding.came.get(&instance).is_some_and(missed) {
@@ -108,7 +110,7 @@ impl World {
         self.counters.count("replicated entries were held");
     }
 
-    /// R19: a reader gets what is held at once.
+    /// R19: a reader gets at once what is held.
     pub fn some_reader_wants(&mut self, collection: CollectionId) {
         if !self.board.holds_copies(collection) || !self.holding.fate.per_mille(700) {
             return;
@@ -138,7 +140,7 @@ impl World {
         }
     }
 
-    /// The time is over, or the clients have come: the shell does not ask which.
+    /// Ends a hold: the time is over, or the clients have come. The shell does not distinguish the two.
     pub fn some_hold_ends(&mut self) {
         if !self.holding.trails.is_empty() && self.holding.fate.per_mille(60) {
             let at = self.holding.fate.index(self.holding.trails.len());

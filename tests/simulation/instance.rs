@@ -1,7 +1,7 @@
 //! A model of one Chroma server: what its API does to records, collections and databases.
 //!
-//! As measured on real servers: add keeps the first, upsert and update merge, an update of a missing record does
-//! nothing, a refused write can have set the collection's dimension, each server gives its own ids.
+//! As measured on real servers: an add keeps the first record, upsert and update merge, an update of a missing record
+//! does nothing, a refused write may have set the collection's dimension, and each server assigns its own ids.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -31,7 +31,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// What a write makes of these records.
+    /// Applies a write to these records.
     pub fn put(records: &mut Vec<Record>, kind: Kind, docs: &[Doc]) {
         for doc in docs {
             let at = records.iter().position(|record| record.id == doc.id);
@@ -69,7 +69,7 @@ pub struct Instance {
     pub power: Power,
     pub databases: BTreeSet<Scope>,
     pub collections: BTreeMap<Uuid, Stored>,
-    /// What it carries, if it has been marked.
+    /// Its marker, if it has been marked.
     pub marker: Option<(Generation, Seq)>,
     index: u128,
     given: u128,
@@ -125,7 +125,7 @@ impl Instance {
         Answer::Created(id)
     }
 
-    /// A copy of another instance's collection, under an id of this one's own.
+    /// Adds a copy of another instance's collection, under an id of its own.
     pub fn give(&mut self, copy: Stored) -> Uuid {
         self.given += 1;
         let id = Uuid::from_u128((self.index << 64) | self.given);
@@ -159,7 +159,7 @@ impl Instance {
         }
     }
 
-    /// Writes of one kind, as one request: all of them in order, or none.
+    /// Executes writes of one kind as one request: all of them in order, or none.
     pub fn write(&mut self, id: Uuid, kind: Kind, writes: &[(&[Doc], Flaw)]) -> Answer {
         let Some(stored) = self.collections.get_mut(&id) else { return Answer::NotFound };
         if writes.iter().any(|(_, flaw)| *flaw == Flaw::Malformed) {
@@ -184,7 +184,7 @@ impl Instance {
         Answer::Done
     }
 
-    /// The ids that a limited delete would delete now.
+    /// Returns the ids that a limited delete would delete now.
     pub fn resolve(&self, id: Uuid, remainder: u32, limit: usize) -> Option<Vec<u8>> {
         let stored = self.collections.get(&id)?;
         let hit = stored.records.iter().filter(|record| record.value % 3 == remainder);

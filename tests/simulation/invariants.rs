@@ -1,4 +1,4 @@
-//! What must hold after every step, each named by its rule (docs/rules.md).
+//! What must hold after every step, each check named by its rule (docs/rules.md).
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{
@@ -12,7 +12,7 @@ use crate::journal::Row;
 use crate::requests::Request;
 use crate::world::World;
 
-/// A rule is broken: the run ends with its name.
+/// Ends the run with the name of a broken rule.
 pub fn violated(rule: &str, what: &str) -> ! {
     panic!("{rule} is broken: {what}")
 }
@@ -90,8 +90,9 @@ impl World {
         }
     }
 
-    /// R1: one request per lane and instance, under way or in doubt, and it starts at the first entry after the
-    /// durable progress, which covers what is skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
+    /// R1: at most one request per lane and instance is under way or in doubt, and it starts at the first entry after
+    /// the durable progress, which covers what is skipped. R6: only durable entries are sent. R11: and none below a
+    /// floor.
     fn r1_one_in_doubt(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
         let same = |request: &Request| request.lane == lane && request.instance == instance;
         if let Some(other) = self.requests.iter().find(|request| same(request)) {
@@ -125,12 +126,12 @@ impl World {
         }
     }
 
-    /// R7: a deletion waits for the requests in flight under it on that instance.
+    /// R7: a deletion waits for the requests that are in flight on that instance and that it affects.
     fn r7_deletion_waits(&mut self, instance: InstanceId, seq: Seq) {
         let Intent::Deletes(deletion) = &self.journal.rows[&seq].intent else { return };
         let hit = match self.journal.closed.get(&seq) {
             Some(closed) => closed.clone(),
-            // Refused elsewhere: the collection that has this name by now did not have it yet on this instance.
+            // Rejected elsewhere: the collection that now has this name did not have it yet on this instance.
             None if self.journal.rows[&seq].verdict.is_some() => Vec::new(),
             None => self.board.catalog().hit_by(deletion),
         };
@@ -138,7 +139,8 @@ impl World {
             LaneId::Records(collection) => request.instance == instance && hit.contains(&collection),
             LaneId::Catalog => false,
         };
-        // What was sent before a crash to a collection deleted since is not waited for: it finds nothing afterwards.
+        // A request that was sent before a crash to a collection deleted since is not waited for: it finds nothing
+        // afterwards.
         let loaded = |request: &&Request| !self.deleted(request.lane);
         let abandoned = self.abandoned.iter().filter(loaded);
         if let Some(request) = self.requests.iter().chain(abandoned).find(|request| under(request)) {
@@ -146,8 +148,8 @@ impl World {
         }
     }
 
-    /// G3: no instance executes two writes of one lane in another order than the journal's. Executing again what
-    /// was in doubt is harmless only within a run of one kind.
+    /// G3: no instance executes two writes of one lane in another order than the journal's. Executing again what was in
+    /// doubt is harmless only within a run of one kind.
     pub fn check_execution(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
         if let Some(seq) = seqs.iter().find(|seq| self.facts.withdrawn.contains(seq)) {
             violated("R15", &format!("{instance:?} executes {seq}, which was withdrawn"));
@@ -197,7 +199,8 @@ impl World {
         }
     }
 
-    /// Never contradict an acknowledgement that a client may have received; the shell knows by `ack_state`.
+    /// G9: an acknowledgment that a client may have received is never contradicted. The shell decides this by
+    /// `ack_state`.
     fn g9_no_contrary(&mut self, seq: Seq, verdict: Verdict, ack_state: AckState) {
         let acknowledged = self.account.acknowledged(self.journal.rows[&seq].number);
         if acknowledged && verdict != Verdict::Applied {
@@ -208,7 +211,7 @@ impl World {
         }
     }
 
-    /// Its client may have been answered before that was durable, and its collection is gone now.
+    /// Returns whether its client may have been answered before that was durable, and its collection is gone now.
     pub fn went_since_it_was_acknowledged(&self, lane: LaneId, seq: Seq) -> bool {
         self.deleted(lane) && !self.recorded_answers(seq)
     }
@@ -258,7 +261,7 @@ impl World {
         }
     }
 
-    /// R15: what is withdrawn was executed nowhere, and no request of this edge or an earlier one can still execute it.
+    /// R15: a withdrawn write was executed nowhere, and no request of this edge or an earlier one can still execute it.
     fn r15_never_sent(&mut self, lane: LaneId, seq: Seq) {
         self.counters.count("withdrawn");
         if lane == LaneId::Catalog {
@@ -275,8 +278,8 @@ impl World {
         self.facts.withdrawn.insert(seq);
     }
 
-    /// R4, G9: durable progress covers an applied entry only where it was executed. R10: what is abandoned was
-    /// never acknowledged, and exists on no instance.
+    /// R4, G9: durable progress covers an applied entry only where it was executed. R10: an abandoned entry was never
+    /// acknowledged, and exists on no instance.
     pub fn check_durable(&mut self, reports: &[(Input, Vec<(Seq, Verdict)>)]) {
         for (input, verdicts) in reports {
             if let Input::Recorded { lane, instance } = input {
@@ -316,12 +319,12 @@ impl World {
         }
     }
 
-    /// A catalog entry that the instance refused: its collection is diverged there, or gone.
+    /// Returns whether the instance rejected a catalog entry whose collection is diverged on it, or gone.
     fn excused(&self, row: &Row, instance: InstanceId) -> bool {
         let about: Option<CollectionId> = match &row.body {
             Body::UpdateCollection { collection, .. } => Some(*collection),
             Body::CreateCollection { .. } => row.created,
-            // It does not exist, as wanted: nothing had to be executed.
+            // It does not exist, as intended: nothing had to be executed.
             Body::DeleteCollection { .. } | Body::DeleteDatabase(_) | Body::CreateDatabase(_) => return true,
             _ => None,
         };
@@ -333,7 +336,7 @@ impl World {
         })
     }
 
-    /// After every step.
+    /// Checks the state after every step.
     pub fn check_state(&mut self) {
         let mut collections: Vec<_> = self.board.catalog().collections().map(|c| c.id).collect();
         collections.sort();

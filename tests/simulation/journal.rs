@@ -1,7 +1,7 @@
-//! The journal in memory: what is durable survives a crash of the edge, what waits in the queue does not.
+//! The journal in memory: durable entries survive a crash of the edge, queued ones do not.
 //!
-//! Commits become durable in the order in which they were handed over. It checks what is made durable: R2, R3, R4 and
-//! R10 speak of that. What an edge gets back when it starts is in `snapshot.rs`.
+//! Commits become durable in the order in which they were handed over. Checks R2, R3, R4 and R10 on what becomes
+//! durable. What an edge loads when it starts is in `snapshot.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -32,9 +32,9 @@ pub struct Row {
     pub resolved: Option<Vec<u8>>,
     pub created: Option<CollectionId>,
     pub trimmed: bool,
-    /// Instances die of it.
+    /// Where it kills instances.
     pub deadly: Option<Deadly>,
-    /// Bound to this instance (rule R13).
+    /// The instance that it is bound to (rule R13).
     pub suspect_on: Option<InstanceId>,
     pub lifted: bool,
     /// The number of its client's write.
@@ -52,7 +52,7 @@ pub enum Commit {
     },
     /// The client of this entry was answered "recovery pending".
     Pending(Seq),
-    /// This late write has been acted upon.
+    /// This late write has been handled.
     Handled(u64),
 }
 
@@ -67,7 +67,7 @@ pub struct Journal {
     pub last: Seq,
     /// What each applied deletion deleted.
     pub closed: HashMap<Seq, Vec<CollectionId>>,
-    /// The names that each deletion would take, as the board said when it was the next entry.
+    /// The names that each deletion would take, as reported by the board when the deletion was the next entry.
     pub foretold: HashMap<Seq, Vec<String>>,
     pub durable: HashMap<(LaneId, InstanceId), Seq>,
     pub states: HashMap<(LaneId, InstanceId), LaneState>,
@@ -99,7 +99,7 @@ impl Journal {
         }
     }
 
-    /// The only thing that an edge may still write when it was succeeded.
+    /// Records a late write: the only thing that an edge may still write after a takeover.
     pub fn record_late_write(&mut self, replica: (LaneId, InstanceId)) {
         self.late_writes_recorded += 1;
         self.late_writes.insert(self.late_writes_recorded, replica);
@@ -113,7 +113,7 @@ impl Journal {
         self.durable.get(&(lane, instance)).copied().unwrap_or(Seq::ZERO)
     }
 
-    /// Its durable progress, and the entries after it that may be skipped.
+    /// Returns the position after its durable progress and the entries right after it that may be skipped.
     pub fn scan_from(&self, lane: LaneId, instance: InstanceId) -> Seq {
         let durable = self.durable(lane, instance);
         let left_out = |row: &&Row| row.verdict.is_some_and(|verdict| verdict != Verdict::Applied);
@@ -128,7 +128,7 @@ impl Journal {
         self.floors.get(&lane).copied().unwrap_or(Seq::ZERO)
     }
 
-    /// The living collection with this id on the instance, also if that is not durable yet.
+    /// Returns the living collection with this id on the instance, even if that is not durable yet.
     pub fn mapped_to(&self, instance: InstanceId, asked: Uuid) -> Option<CollectionId> {
         let known = self.catalog.by_id(asked).filter(|c| c.mappings[instance.0].is_some_and(|m| m.uuid() == asked));
         let queued = || {
@@ -144,7 +144,7 @@ impl Journal {
         known.map(|collection| collection.id).or_else(queued)
     }
 
-    /// Whether this was ever a collection's id on any instance, deleted ones included.
+    /// Returns whether this was ever a collection's id on any instance, including deleted collections.
     pub fn was_mapped(&self, asked: Uuid) -> bool {
         let maps = |change: &CatalogChange| matches!(change, CatalogChange::Mapped { id, .. } if id.uuid() == asked);
         self.changes.iter().any(maps)
@@ -154,7 +154,7 @@ impl Journal {
         (0..self.names.len()).map(InstanceId)
     }
 
-    /// Entries of the lane in `(after, through]`.
+    /// Returns the entries of the lane in `(after, through]`.
     pub fn between(&self, lane: LaneId, after: Seq, through: Seq) -> impl Iterator<Item = &Row> {
         let seqs = self.lanes.get(&lane).map(Vec::as_slice).unwrap_or_default();
         let from = seqs.partition_point(|seq| *seq <= after);
@@ -284,8 +284,8 @@ impl Journal {
         self.changes.push(change);
     }
 
-    /// R11: only in a collection's lane, and only where two others in step durably have all that it has. (They had
-    /// more when the board decided; its own last progress may have become durable since.)
+    /// R11: only in a collection's lane, and only if two other instances in step durably have everything that it has.
+    /// (They had more when the board decided, but its own last progress may have become durable since.)
     fn r11_left_behind(&self, replicas: &[(LaneId, InstanceId)]) {
         for (lane, instance) in replicas {
             let durable = self.durable(*lane, *instance);
@@ -309,7 +309,7 @@ impl Journal {
             let names: Vec<_> =
                 hit.iter().filter_map(|id| self.catalog.get(*id)).map(|known| known.name.clone()).collect();
             self.closed.entry(seq).or_insert(hit);
-            // R7: what protects collections from a deletion has judged by these names.
+            // R7: the protection of collections has judged the deletion by these names.
             if let Some(foretold) = self.foretold.remove(&seq)
                 && let Some(name) = names.iter().find(|name| !foretold.contains(name))
             {
@@ -318,13 +318,13 @@ impl Journal {
         }
     }
 
-    /// The lowest progress of the in-step instances: nothing above it may be trimmed.
+    /// Returns the lowest progress of the instances in step: nothing above it may be trimmed.
     pub fn low(&self, lane: LaneId) -> Seq {
         let in_step = self.instances().filter(|instance| self.step(lane, *instance) == LaneState::InStep);
         in_step.map(|instance| self.durable(lane, instance)).min().unwrap_or(Seq::ZERO)
     }
 
-    /// Retention: forgets what every in-step instance has. Returns whether there was anything.
+    /// Performs retention: forgets what every instance in step has. Returns whether there was anything to forget.
     pub fn trim(&mut self, lane: LaneId) -> bool {
         let low = self.low(lane);
         let seqs: Vec<_> = self
@@ -342,7 +342,7 @@ impl Journal {
         true
     }
 
-    /// One more, blank instance is configured from the next start on.
+    /// Configures one more blank instance, from the next start on.
     pub fn configure(&mut self, name: InstanceName) {
         self.names.push(name);
         self.catalog = Catalog::new(self.names.clone());
@@ -352,7 +352,7 @@ impl Journal {
     }
 }
 
-/// The report to the board once this is durable, and the verdicts in it.
+/// Returns the report to the board once this is durable, and the verdicts in it.
 fn report(persist: Persist) -> Option<(Input, Vec<(Seq, Verdict)>)> {
     match persist {
         Persist::Record { lane, instance, record, .. } => Some((Input::Recorded { lane, instance }, record.verdicts)),

@@ -1,4 +1,4 @@
-//! An operator decides which of two copies is kept (rule R18), rightly or not. Chance comes from a source of its own.
+//! An operator decides which of two copies is kept (rule R18), rightly or not. Has its own source of randomness.
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Comparison, Evidence, Input, LaneState, WaitId};
@@ -18,8 +18,9 @@ impl Keeping {
 }
 
 impl World {
-    /// Now and then a copy that differs is to be kept. Where something was written since, the board must refuse it. Where
-    /// nothing was, the simulated operator keeps what is right: the fold of the journal knows no other content.
+    /// Asks the board from time to time to keep a copy that differs. If the collection has been written to since, the
+    /// board must refuse. Otherwise the simulated operator keeps the right copy, since the fold of the journal knows no
+    /// other content.
     pub fn some_keeping(&mut self) {
         if self.weather != Weather::Storm {
             return;
@@ -31,7 +32,7 @@ impl World {
         };
         let mut differing: Vec<_> = replicas.filter(differs).collect();
         differing.sort();
-        // Lanes are seldom without a write: these come first.
+        // Lanes are rarely without a write: these come first.
         let written = |(collection, _): &(CollectionId, InstanceId)| self.was_written_to(LaneId::Records(*collection));
         let unwritten: Vec<_> = differing.iter().filter(|replica| !written(replica)).copied().collect();
         let (differing, often) = if unwritten.is_empty() { (differing, 10) } else { (unwritten, 300) };
@@ -47,7 +48,8 @@ impl World {
         }
     }
 
-    /// By what the board has been told: what is durable and not told yet, it executes on the copy that is kept.
+    /// Returns whether the board knows of a write. Writes that are durable but not yet reported are executed on the
+    /// kept copy.
     fn was_written_to(&self, lane: LaneId) -> bool {
         let durable = self.journal.instances().any(|at| self.journal.durable(lane, at) > Seq::ZERO);
         durable || self.journal.between(lane, Seq::ZERO, self.board.last()).next().is_some()

@@ -1,7 +1,7 @@
-//! Writes of earlier edges that end after the lease (docs/one-active-edge.md): the process was stopped in the middle
-//! of them, another edge took over, and it is continued.
+//! Writes of earlier edges that end after the lease (docs/one-active-edge.md): the process was stopped in the middle of
+//! them, another edge took over, and the process is continued.
 //!
-//! It sees, once the last byte is handed over, that it was too late, and records it. The write may land at
+//! It notices once the last byte is handed over that it was too late, and records that. The write may take effect at
 //! any time until a settle time that began after it was sent is over.
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
@@ -21,11 +21,11 @@ pub const LANDED: &str = "landed behind the edge's back";
 #[derive(Clone, Debug)]
 pub struct LateRequest {
     pub request: Request,
-    /// Whose content it may change, as its edge knew the catalog.
+    /// The lanes whose content it may change, according to its edge's catalog.
     pub lanes: Vec<LaneId>,
-    /// The step at which its last byte was handed over; `None`: its edge is stopped in the middle of it.
+    /// The step at which its last byte was handed over. `None` if its edge is stopped in the middle of it.
     pub sent: Option<u64>,
-    /// Not executed before this step.
+    /// The first step at which it may be executed.
     pub lands: u64,
 }
 
@@ -33,7 +33,7 @@ pub struct LateRequest {
 pub const ON_THE_WAY: usize = 300;
 
 impl World {
-    /// The old edge is stopped in the middle of sending this request.
+    /// Stops the old edge in the middle of sending this request.
     pub fn leave_half_sent(&mut self, request: Request) {
         let lanes = self.lanes_of(&request);
         self.late_requests.push(LateRequest { request, lanes, sent: None, lands: 0 });
@@ -49,7 +49,7 @@ impl World {
         [request.lane].into_iter().chain(about.map(LaneId::Records)).collect()
     }
 
-    /// An earlier edge is continued: it gives the write up, or has sent it already.
+    /// Continues an earlier edge, which gives the write up, or has sent it already.
     pub fn some_late_request(&mut self) {
         let held: Vec<_> = (0..self.late_requests.len()).filter(|at| self.late_requests[*at].sent.is_none()).collect();
         if held.is_empty() {
@@ -71,7 +71,7 @@ impl World {
         }
     }
 
-    /// Earlier edges record late writes, and this one reads them.
+    /// Lets earlier edges record late writes, and this one read them.
     pub fn some_late_write(&mut self) {
         if self.rng.per_mille(500) {
             let unrecorded_late_writes = std::mem::take(&mut self.unrecorded_late_writes);
@@ -106,7 +106,7 @@ impl World {
         self.reported_to_the_board(instance, &collections, Cause::Late);
     }
 
-    /// One of them is executed. Returns whether there was one.
+    /// Executes one of them. Returns whether there was one.
     pub fn some_late_request_lands(&mut self) -> bool {
         let up =
             |late: &LateRequest| late.lands <= self.now && self.instances[late.request.instance.0].power == Power::Up;
@@ -121,7 +121,7 @@ impl World {
         true
     }
 
-    /// Executed without the edge knowing, in no order.
+    /// Executes the request without the edge knowing, in any order.
     pub fn lands_late(&mut self, request: &Request) {
         let never = request.seqs().iter().any(|seq| self.unanswerable(*seq));
         if never || self.would_kill(request.instance, request.seqs()) {
@@ -138,7 +138,7 @@ impl World {
         }
     }
 
-    /// A settle time is over: what was sent there before it began can be executed no more.
+    /// Ends a settle time: what was sent to the replica before it began can no longer be executed.
     pub fn late_requests_end(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
         if self.assumptions.quiescence_is_real == Holds::NotAlways {
             return;

@@ -1,7 +1,8 @@
-//! Which clients wait for what, and what has failed where: the observer's own account, against which the priority of each
-//! request is held (docs/rules.md, "Who goes first").
+//! Which clients wait for what, and what has failed where: the observer's own account, against which each request's
+//! priority is checked (docs/rules.md, "Who goes first").
 //!
-//! And the shell's limiter before each instance: so many at once, the others wait in the order of their precedence.
+//! Also the shell's limiter before each instance: it admits a fixed number of requests at once, and the others wait in
+//! the order of their precedence.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,7 +16,7 @@ use crate::invariants::violated;
 use crate::placing::Placing;
 use crate::world::World;
 
-/// Failures in a row of one replica: at least and at most.
+/// Consecutive failures of one replica, at least and at most.
 #[derive(Clone, Copy, Default)]
 struct InARow {
     least: u32,
@@ -24,13 +25,13 @@ struct InARow {
 
 #[derive(Default)]
 pub struct Load {
-    /// What a client waits for.
+    /// The entries that clients wait for.
     waiting: HashMap<LaneId, BTreeSet<(Priority, Seq)>>,
     in_a_row: HashMap<(LaneId, InstanceId), InARow>,
 }
 
 impl Load {
-    /// What is about to be reported to the board.
+    /// Notes an input that is about to be reported to the board.
     pub fn hear(&mut self, input: &Input, board: &Board, reach: &[Reach], placing: &Placing) {
         match input {
             Input::Journaled(submissions) => {
@@ -72,19 +73,19 @@ impl Load {
         }
     }
 
-    /// What failed there before says nothing any more.
+    /// Forgets the failures of an instance that has come back.
     pub fn comes_back(&mut self, instance: InstanceId) {
         self.in_a_row.retain(|(_, at), _| *at != instance);
     }
 
-    /// A write was applied there, as it should be.
+    /// Notes that a write was properly applied on the replica.
     pub fn answered(&mut self, replica: (LaneId, InstanceId), board: &Board) {
         if serves(board, replica.0, replica.1) {
             self.in_a_row.remove(&replica);
         }
     }
 
-    /// Returned: whether a client waited for it.
+    /// Returns whether a client waited for the entry.
     pub fn stops_waiting(&mut self, lane: LaneId, seq: Seq) -> bool {
         let Some(waiting) = self.waiting.get_mut(&lane) else { return false };
         let before = waiting.len();
@@ -92,12 +93,12 @@ impl Load {
         waiting.len() < before
     }
 
-    /// How many clients wait for something in the lane.
+    /// Returns how many clients wait for something in the lane.
     pub fn waiting_in(&self, lane: LaneId) -> usize {
         self.waiting.get(&lane).map_or(0, BTreeSet::len)
     }
 
-    /// A waiting client, the priority, the age: of these entries, and of what waits behind them.
+    /// Returns the precedence of these entries and of what waits behind them: waiting client, priority and age.
     fn precedence(&self, lane: LaneId, own: impl Iterator<Item = Priority>, first: Seq) -> Precedence {
         let awaited = self.waiting.get(&lane).and_then(|waiting| waiting.first()).map(|(priority, _)| *priority);
         let has_client = lane == LaneId::Catalog || awaited.is_some();
@@ -124,7 +125,8 @@ fn serves(board: &Board, lane: LaneId, instance: InstanceId) -> bool {
 }
 
 impl World {
-    /// A request's priority follows from its entries and the clients that wait for them, and counts failures.
+    /// Checks that a request's priority follows from its entries, the clients that wait for them, and the failures so
+    /// far.
     pub fn check_send_priority(
         &mut self,
         lane: LaneId,
@@ -144,7 +146,7 @@ impl World {
         }
     }
 
-    /// The backoff is counted from the first failure, and grows with each.
+    /// Checks that the backoff counts from the first failure, and grows with each.
     pub fn check_wait(&mut self, lane: LaneId, instance: InstanceId, why: WaitReason) {
         let InARow { most, .. } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
         let (in_a_row, most) = match why {
@@ -160,7 +162,8 @@ impl World {
         }
     }
 
-    /// The request that proceeds when this one is chosen: one that may not pass the limiter yet lets another go first.
+    /// Returns the request that proceeds when this one is chosen. If the limiter does not admit it yet, another one
+    /// goes first.
     pub fn at_the_limiter(&mut self, at: usize) -> Option<usize> {
         if self.requests[at].entered {
             return Some(at);
@@ -181,7 +184,7 @@ impl World {
         Some(first)
     }
 
-    /// A client now waits for a request that the limiter holds.
+    /// Notes that a client now waits for a request that the limiter holds.
     pub fn raise(&mut self, input: &Input) {
         let Input::Journaled(submissions) = input else { return };
         for submission in submissions {

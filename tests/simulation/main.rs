@@ -1,7 +1,7 @@
-//! Seeded simulation of the board (docs/rules.md): model instances, a journal in memory, and a shell that carries
-//! out the board's effects late, in random order, and loses answers, instances and itself.
+//! Seeded simulation of the board (docs/rules.md): model instances, a journal in memory, and a shell that carries out
+//! the board's effects late, in random order, and loses answers, instances and itself.
 //!
-//! `SIM_SEED=n` repeats one seed with its events; `SIM_SEEDS` and `SIM_STEPS` say how much is run.
+//! `SIM_SEED=n` repeats one seed and prints its events. `SIM_SEEDS` and `SIM_STEPS` set how much is run.
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
@@ -51,13 +51,13 @@ use events::RESIZED;
 use late_requests::LANDED;
 use world::World;
 
-/// What `make test` runs.
+/// The amount that `make test` runs.
 const SEEDS: u64 = 768;
 const SEEDS_WITHOUT: u64 = 96;
 const STEPS: u64 = 2000;
 
-/// A late write reported during a deletion was forgotten (3, 97, 120); one reported during a settle time
-/// or a request was forgotten when that ended (3020, 3361). A deletion and what it had deleted waited for each other (5398).
+/// A late write reported during a deletion was forgotten (3, 97, 120). One reported during a settle time or a request
+/// was forgotten when that ended (3020, 3361). A deletion and what it had deleted waited for each other (5398).
 const FIXED: &[(u64, u64)] = &[
     (3, 900),
     (97, 800),
@@ -75,7 +75,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
 }
 
-/// Runs one seed to its end; `Err` is a complete report.
+/// Runs one seed to its end. `Err` is a complete report.
 fn run(seed: u64, states: u64, assumptions: Assumptions) -> Result<Counters, String> {
     attempt(seed, states, assumptions, false).or_else(|_| attempt(seed, states, assumptions, true))
 }
@@ -98,7 +98,7 @@ fn attempt(seed: u64, states: u64, assumptions: Assumptions, traced: bool) -> Re
     }
 }
 
-/// What became of many seeds.
+/// The results of many seeds.
 struct Many {
     counters: Counters,
     failures: Vec<String>,
@@ -140,7 +140,7 @@ impl Many {
     }
 }
 
-/// One at a time: panics are caught, and the hook that prints them is the process's.
+/// Allows one test at a time: panics are caught, and the hook that prints them belongs to the process.
 static ONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -164,7 +164,7 @@ fn every_seed_keeps_the_rules() {
     assert_eq!(many.counters.of(LATE_UNSEEN), 0, "all that the assumptions are for");
 }
 
-/// Seeds that showed a bug once, with the steps that it took.
+/// Seeds that once showed a bug, with the number of steps that it took.
 #[test]
 fn what_was_fixed_stays_fixed() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -175,7 +175,7 @@ fn what_was_fixed_stays_fixed() {
     }
 }
 
-/// A failure is of use only if it can be repeated.
+/// A failure is only useful if it can be repeated.
 #[test]
 fn the_same_seed_is_the_same_run() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +186,7 @@ fn the_same_seed_is_the_same_run() {
     }
 }
 
-/// Without this assumption a late write stays unseen, and nothing else goes wrong.
+/// Checks that without this assumption a late write stays unseen, and nothing else goes wrong.
 fn what_comes_of(broken: Assumptions) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let many = run_many(SEEDS_WITHOUT, STEPS, broken);
@@ -197,7 +197,7 @@ fn what_comes_of(broken: Assumptions) {
     assert!(unseen <= landed, "{unseen} copies differ, {landed} writes landed late");
 }
 
-/// How much a request may hold changes again and again.
+/// The amount that a request may hold changes again and again.
 #[test]
 fn while_memory_is_short_every_seed_keeps_the_rules() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);

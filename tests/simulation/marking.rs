@@ -1,5 +1,5 @@
-//! Markers (rule R16): the shell's part. A server is marked when whatever the board has asked for is durable; an answer may be
-//! lost, and the edge may end between any two steps. Chance comes from a source of its own.
+//! Markers (rule R16): the shell's part. A server is marked when everything that the board has requested is durable. An
+//! answer may be lost, and the edge may end between any two steps. Has its own source of randomness.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ const JOURNAL: Uuid = Uuid::nil();
 
 pub struct Marking {
     fate: Random,
-    /// What the shell knows each server to carry, since it was looked at.
+    /// The marker that each server carried at its last inspection, as the shell knows it.
     carried: BTreeMap<InstanceId, Option<Generation>>,
-    /// The last marker of each, durably.
+    /// The last durable marker of each server.
     marked: BTreeMap<InstanceId, Generation>,
 }
 
@@ -33,7 +33,7 @@ impl Marking {
 }
 
 impl World {
-    /// Now and then a server is marked.
+    /// Marks a server from time to time.
     pub fn some_mark(&mut self) {
         if !self.marking.fate.per_mille(30) {
             return;
@@ -62,7 +62,7 @@ impl World {
         }
     }
 
-    /// Whether the server has what it had when it was marked last; the board is told if not.
+    /// Checks whether the server has what it had at its last marking. If not, reports it to the board.
     pub fn identify(&mut self, instance: InstanceId) {
         let names = self.journal.names.clone();
         let name = &names[instance.0];
@@ -80,7 +80,7 @@ impl World {
         self.marking.carried.insert(instance, found.map(|(generation, _)| generation));
     }
 
-    /// R16: no copy serves that was given something after what the server surely holds.
+    /// R16: no copy serves if it was given something after the position that the server certainly holds.
     fn r16_nothing_newer_is_trusted(&mut self, instance: InstanceId, through: Seq) {
         let diverged = |collection: &CollectionId| self.board.state_of(*collection, instance) != LaneState::InStep;
         let known: Vec<CollectionId> = self.board.catalog().collections().map(|known| known.id).collect();

@@ -1,5 +1,5 @@
-//! Switchovers and drains at random, and what must hold of them: nothing goes to a stopped instance, and nothing of a client
-//! to a drained one while another stands ready. Chance comes from a source of its own.
+//! Switchovers and drains at random, and their invariants: nothing is sent to a stopped instance, and nothing of a
+//! client to a drained one while another is ready. Has its own source of randomness.
 
 use std::collections::HashSet;
 
@@ -15,7 +15,7 @@ use crate::world::{Weather, World};
 pub struct Placing {
     fate: Random,
     duties: Vec<Duty>,
-    /// Whether this seed has any: the others stay as quick as they were.
+    /// Whether this seed has any. The others stay as fast as before.
     busy: bool,
     /// Entries that this edge has sent to some instance without a verdict.
     tried: HashSet<(LaneId, Seq)>,
@@ -28,7 +28,7 @@ impl Placing {
         Placing { fate, duties: vec![Duty::Full; instances], busy, tried: HashSet::new() }
     }
 
-    /// Nothing of it outlives the edge.
+    /// Forgets everything: none of it outlives the edge.
     pub fn shell_forgets(&mut self, instances: usize) {
         self.duties = vec![Duty::Full; instances];
         self.tried.clear();
@@ -40,7 +40,7 @@ impl Placing {
 }
 
 impl World {
-    /// Now and then somebody switches over, drains, or ends a drain.
+    /// Switches over, drains, or ends a drain from time to time.
     pub fn some_placement(&mut self) {
         if !self.placing.busy || self.weather != Weather::Storm || !self.placing.fate.per_mille(12) {
             return;
@@ -75,7 +75,7 @@ impl World {
         self.tell(Input::Assign { instance, duty });
     }
 
-    /// In the end nobody is stopped any more; some stay drained, and everything must finish all the same.
+    /// Ends every stop at the end of a run. Some instances stay drained, and everything must finish all the same.
     pub fn place_for_the_end(&mut self) {
         for instance in self.journal.instances() {
             let stays = self.placing.duty(instance) == Duty::SyncOnly && self.placing.fate.per_mille(500);
@@ -107,7 +107,8 @@ impl World {
         }
     }
 
-    /// Whether nothing keeps the entry from this instance, as far as an observer can know: it may be too careful.
+    /// Returns whether nothing keeps the entry from this instance, as far as an observer can know. Errs on the safe
+    /// side.
     fn stands_ready(&self, lane: LaneId, seq: Seq, other: InstanceId) -> bool {
         let LaneId::Records(collection) = lane else { return false };
         let here = |at: LaneId, instance: InstanceId| (at, instance) == (lane, other);
@@ -127,14 +128,15 @@ impl World {
             && !self.is_recording(lane, other)
     }
 
-    /// Whether a record of the replica is on its way into the journal, or the report that it is there on its way back.
+    /// Returns whether a record of the replica is on its way into the journal, or the report about it on its way back.
     fn is_recording(&self, lane: LaneId, other: InstanceId) -> bool {
         let queued = |commit: &Commit| matches!(commit, Commit::Persist(Persist::Record { lane: at, instance, .. }) if (*at, *instance) == (lane, other));
         let reported = |(input, _): &(Input, Vec<(Seq, Verdict)>)| matches!(input, Input::Recorded { lane: at, instance } if (*at, *instance) == (lane, other));
         self.journal.queue.iter().any(queued) || self.notices.iter().any(reported)
     }
 
-    /// Whether a read may wait for this instance: it is there, and nothing is sent there that it has left unanswered before.
+    /// Returns whether a read may wait for this instance: it is reachable, and no request that it left unanswered
+    /// before is being sent to it.
     fn may_be_awaited(&self, collection: CollectionId, other: InstanceId) -> bool {
         let lanes = [LaneId::Records(collection), LaneId::Catalog];
         let again = |request: &Request| matches!(request.work, Work::Send { repeat: Repeat::Retry { .. }, .. });
@@ -142,7 +144,7 @@ impl World {
         self.reach[other.0] != Reach::Away && !self.requests.iter().any(|request| here(request) && again(request))
     }
 
-    /// A drained instance serves only where no other does.
+    /// Checks that a drained instance serves only if no other one does.
     pub fn check_readers(&self, collection: CollectionId) {
         let readers = self.board.readers(collection, Consistency::Fresh);
         let used = self.board.spared(Some(collection), readers.clone());

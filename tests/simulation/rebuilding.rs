@@ -1,7 +1,7 @@
 //! Diverged copies that are made anew (rule R14): the shell's part, with everything that may go wrong in it.
 //!
-//! A copy is what the source held when its comparison began, brought up to date at the cutover by what has entered the
-//! lane since, as the shell does it: from the bodies of those entries, read from the source.
+//! A copy is what the source held when its comparison began. At the cutover it is brought up to date with what has
+//! entered the lane since, as the shell does it: from the bodies of those entries, read from the source.
 
 use std::collections::BTreeSet;
 
@@ -15,11 +15,11 @@ use crate::invariants::violated;
 use crate::requests::Request;
 use crate::world::{Weather, World};
 
-/// What the shell has under way: the copies, as they were compared last.
+/// What the shell has under way: the copies, as they were at their last comparison.
 #[derive(Default)]
 pub struct Rebuilding {
     copies: Vec<(Rebuild, Stored)>,
-    /// Copies that were put in their places, durably known: those that were not admitted are removed before the next one.
+    /// Copies that durably took their places. Those that were not admitted are removed before the next one.
     made: Vec<(CollectionId, InstanceId, InstanceCollectionId)>,
 }
 
@@ -52,7 +52,8 @@ impl World {
         }
     }
 
-    /// Whether a copy of it is being made or repaired. (The shell does both at once only on two instances; then one begins again.)
+    /// Returns whether a copy of it is being made or repaired. (The shell does both at once only on two instances, and
+    /// then one of them starts over.)
     pub fn is_being_made(&self, collection: CollectionId) -> bool {
         let made = |(other, _): &(Rebuild, Stored)| other.collection == collection;
         self.rebuilding.copies.iter().any(made) || self.repairing.is_about(collection)
@@ -85,7 +86,8 @@ impl World {
         self.instances[instance.0].power == Power::Up
     }
 
-    /// The source has lost the collection, or somebody has renamed it there or on the target, and nobody has seen it.
+    /// Returns whether the source has lost the collection, or the collection was renamed on the source or the target,
+    /// unnoticed.
     pub fn cannot_be_copied(&self, rebuild: Rebuild) -> bool {
         let Some(held) = self.content_of(rebuild.collection, rebuild.source) else { return true };
         let catalog = self.board.catalog();
@@ -129,14 +131,14 @@ impl World {
         CutoverOutcome::InPlace(id)
     }
 
-    /// What the shell makes of its copy; `None`: it sees that the order of the ids differs, and begins again.
+    /// Returns the shell's copy. `None` if the shell sees that the order of the ids differs, and starts over.
     fn brought_up_to_date(&self, mut copy: Stored, now: &Stored, touched: &[Seq]) -> Option<Stored> {
         let mut ids = BTreeSet::new();
         for seq in touched {
             match &self.journal.rows[seq].body {
                 Body::Write { docs, .. } => ids.extend(docs.iter().map(|doc| doc.id)),
                 Body::DeleteIds(deleted) => ids.extend(deleted.iter().copied()),
-                // Their ids show in the lists alone.
+                // Only the lists show their ids.
                 _ => copy.records.retain(|record| now.records.iter().any(|other| other.id == record.id)),
             }
         }
@@ -155,7 +157,8 @@ impl World {
         (order(&copy) == order(now)).then_some(copy)
     }
 
-    /// The definition is the source's, with every change of the collection that it has executed.
+    /// Notes that the copy's definition is the source's, including every change of the collection that the source has
+    /// executed.
     fn changes_came_with_it(&mut self, collection: CollectionId, source: InstanceId, target: InstanceId) {
         let about =
             |body: &Body| matches!(body, Body::UpdateCollection { collection: about, .. } if *about == collection);
@@ -164,7 +167,7 @@ impl World {
         self.facts.executed.extend(changes.into_iter().map(|seq| (target, seq)));
     }
 
-    /// R14: nothing that is under way, or abandoned and not over, can move the source.
+    /// R14: nothing that is under way, or abandoned and not over, can change the source.
     pub fn r14_source_stands_still(&self, collection: CollectionId, source: InstanceId) {
         let lane = LaneId::Records(collection);
         let moves =
@@ -174,7 +177,8 @@ impl World {
         }
     }
 
-    /// The copy takes the name; what had it is gone. `None`: the source does not call it so, or another collection has it.
+    /// Gives the copy the name, and removes the collection that had it. Returns `None` if the source has another name
+    /// for it, or another collection has the name.
     fn put_in_place(
         &mut self,
         collection: CollectionId,

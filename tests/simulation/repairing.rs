@@ -1,8 +1,8 @@
-//! Diverged copies that are repaired where they are (rule R14): the shell's part, with everything that may go wrong in it.
+//! Diverged copies that are repaired in place (rule R14): the shell's part, with everything that may go wrong in it.
 //!
-//! A page is read from both sides, and what differs is written a while later, with everything that may happen in between: the
-//! source is written to, a write gets no answer and is executed later or never, the target comes back older, the edge ends. Chance
-//! comes from a source of its own.
+//! A page is read from both sides, and the differences are written later, with everything that may happen in between:
+//! the source is written to, a write gets no answer and is executed later or never, the target comes back older, the
+//! edge ends. Has its own source of randomness.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,15 +20,15 @@ use crate::journal::Commit;
 use crate::late_requests::{LANDED, ON_THE_WAY};
 use crate::world::{Weather, World};
 
-/// How often a repair begins where one may: the healer waits a while for a comparison that finds nothing to repair.
+/// How often a repair begins where one may. The healer first waits for a comparison that finds nothing to repair.
 const COMPARED_FIRST: u64 = 120;
 
-/// What the shell does next about a repair.
+/// The shell's next step of a repair.
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The page from here on is read.
+    /// Read the page from this cursor on.
     Page(Cursor),
-    /// It was read, and this is on its way to the target; then comes the page from that record on, or none.
+    /// The page was read, and this is on its way to the target. The next page starts at this cursor, if there is one.
     Writing(Written, Option<Cursor>),
     /// Everything was compared.
     Compared,
@@ -40,7 +40,7 @@ struct Repair {
     /// The copy's id on the target.
     id: InstanceCollectionId,
     stage: Stage,
-    /// The target came back older since the comparison began, and nobody has told the board.
+    /// Whether the target came back older since the comparison began, without the board knowing.
     older_unseen: bool,
 }
 
@@ -51,10 +51,11 @@ struct Landing {
     target: InstanceId,
     id: InstanceCollectionId,
     written: Written,
-    /// The step at which it was given up, or its last byte was handed over; `None`: its edge is stopped in the middle of it.
+    /// The step at which it was given up, or its last byte was handed over. `None` if its edge is stopped in the middle
+    /// of it.
     left: Option<u64>,
     lands: u64,
-    /// It was sent after the lease.
+    /// Whether it was sent after the lease.
     late: bool,
 }
 
@@ -62,7 +63,7 @@ pub struct Repairing {
     fate: Random,
     under_way: Vec<Repair>,
     landing: Vec<Landing>,
-    /// How often each copy has begun to be repaired.
+    /// How often a repair of each copy has begun.
     begun: BTreeMap<(CollectionId, InstanceId), u64>,
 }
 
@@ -88,12 +89,12 @@ impl Repairing {
         self.under_way.iter().any(|repair| repair.rebuild.collection == collection)
     }
 
-    /// The instance's process is gone, with what it had not executed.
+    /// Notes that the instance's process is gone, with everything it had not executed.
     pub fn killed(&mut self, instance: InstanceId) {
         self.landing.retain(|landing| landing.target != instance || landing.left.is_none());
     }
 
-    /// The instance came back older, and nobody has seen it.
+    /// Notes that the instance came back older, unnoticed.
     pub fn came_back_older(&mut self, instance: InstanceId) {
         self.under_way
             .iter_mut()
@@ -101,7 +102,7 @@ impl Repairing {
             .for_each(|repair| repair.older_unseen = true);
     }
 
-    /// The board was told that the instance went away, or has come back older.
+    /// Notes that the board knows that the instance went away, or has come back older.
     pub fn told(&mut self, instance: InstanceId) {
         self.under_way
             .iter_mut()
@@ -109,7 +110,8 @@ impl Repairing {
             .for_each(|repair| repair.older_unseen = false);
     }
 
-    /// The edge ends: what was on its way may arrive; another edge has taken over, perhaps while this one is in the middle of it.
+    /// Ends the edge: what was on its way may arrive. Another edge has taken over, possibly while this one is in the
+    /// middle of a write.
     pub fn shell_forgets(&mut self, now: u64, taken_over: bool) {
         for repair in std::mem::take(&mut self.under_way) {
             let Stage::Writing(written, _) = repair.stage else { continue };
@@ -160,7 +162,7 @@ impl World {
         self.instances[instance.0].power == Power::Up
     }
 
-    /// The copy must be called and defined as the source's.
+    /// Begins a repair. The copy must have the source's name and definition.
     fn begin_repair(&mut self, rebuild: Rebuild) {
         let Rebuild { collection, source, target, .. } = rebuild;
         if !self.is_reachable(source) || !self.is_reachable(target) || self.now < self.lease_begins {
@@ -183,11 +185,12 @@ impl World {
         }
     }
 
-    /// R13, R17: what an instance died of is not read, and what is condemned for more than its records is made anew.
+    /// R13, R17: a copy that killed its instance is not read, and one that is condemned for more than its records is
+    /// made anew.
     fn r14_nothing_unreadable_is_repaired(&self, collection: CollectionId, target: InstanceId) {
         let replica = (LaneId::Records(collection), target);
         let state = self.journal.step(replica.0, target);
-        // An operator's word lets go of a copy at once, and is durable a little later.
+        // An operator's decision releases a copy at once, and is durable a little later.
         let lets_go = |commit: &Commit| matches!(commit, Commit::Persist(Persist::Divergence { replicas, .. }) if replicas.contains(&replica));
         let is_unreadable = matches!(state, LaneState::Quarantined | LaneState::Condemned);
         if is_unreadable && !self.journal.queue.iter().any(lets_go) {
@@ -211,8 +214,8 @@ impl World {
         }
     }
 
-    /// Most of all once everything was compared, when nothing else would show that it has to be compared again. The probes see it, or
-    /// an inspection does, or nobody.
+    /// Lets the target come back older, most often once everything was compared, when nothing else would show that it
+    /// must be compared again. The probes notice it, an inspection does, or nothing does.
     fn may_come_back_older(&mut self, target: InstanceId, stage: &Stage) {
         let often = if matches!(stage, Stage::Compared) { 500 } else { 150 };
         let may_lose = self.weather == Weather::Storm && self.temper.rollback > 0;
@@ -248,7 +251,8 @@ impl World {
         self.repairing.under_way[at].stage = Stage::Writing(written, next);
     }
 
-    /// The write is executed and answered; or executed, and its answer is lost; or it may be executed later, or never.
+    /// Executes and answers the write; or executes it and loses the answer; or leaves it to be executed later, or
+    /// never.
     fn write_a_page(&mut self, at: usize, written: &Written, next: Option<Cursor>) {
         let Repair { rebuild, id, .. } = self.repairing.under_way[at].clone();
         let storm = self.weather == Weather::Storm;
@@ -298,7 +302,7 @@ impl World {
                 let (outcome, writes) = self.bring_up_to_date(at, &touched);
                 self.end_repair(at, outcome, writes);
             }
-            // Too much has happened since the comparison: it begins again.
+            // Too much has happened since the comparison: it starts over.
             CutoverState::Ready { touched: None } => {
                 self.tell(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::NotBegun });
                 self.counters.count("repair compared again");
@@ -314,7 +318,7 @@ impl World {
         }
     }
 
-    /// What was touched since the comparison is repaired while the lane stands still; the order of the ids shows the rest.
+    /// Repairs what was touched since the comparison while the lane stands still. The order of the ids shows the rest.
     fn bring_up_to_date(&mut self, at: usize, touched: &[Seq]) -> (CutoverOutcome, RepairWrites) {
         let Repair { rebuild, id, older_unseen, .. } = self.repairing.under_way[at].clone();
         let Rebuild { collection, source, target, .. } = rebuild;
@@ -353,7 +357,7 @@ impl World {
             match &self.journal.rows[seq].body {
                 Body::Write { docs, .. } => written.extend(docs.iter().map(|doc| doc.id)),
                 Body::DeleteIds(ids) => deleted.extend(ids.iter().copied()),
-                // Their ids show in the lists alone.
+                // Only the lists show their ids.
                 _ => {}
             }
         }
@@ -395,7 +399,7 @@ impl World {
         }
     }
 
-    /// A write that its edge has given up is executed after all; one that an edge was stopped in the middle of is sent too late.
+    /// Executes a write that its edge has given up, or sends too late one that an edge was stopped in the middle of.
     fn some_landing(&mut self) {
         let gone = |landing: &Landing| self.board.catalog().get(landing.collection).is_none();
         let left: Vec<Landing> = self.repairing.landing.iter().filter(|landing| !gone(landing)).cloned().collect();
@@ -442,7 +446,7 @@ impl World {
         }
     }
 
-    /// A settle time is over: what was sent there before it began can be executed no more.
+    /// Ends a settle time: what was sent to the replica before it began can no longer be executed.
     pub fn landings_end(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
         let ends = |landing: &Landing| {
             (LaneId::Records(landing.collection), landing.target) == (lane, instance)

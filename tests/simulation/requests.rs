@@ -22,9 +22,9 @@ pub struct Request {
     pub instance: InstanceId,
     pub work: Work,
     pub send_priority: SendPriority,
-    /// It has passed the instance's limiter: it may have been sent.
+    /// Whether it has passed the instance's limiter, and so may have been sent.
     pub entered: bool,
-    /// What the instance has answered, as soon as it has executed it.
+    /// The instance's answer, once it has executed the request.
     pub answer: Option<Answer>,
     /// The step at which it was abandoned.
     pub left: u64,
@@ -71,7 +71,7 @@ impl Request {
 }
 
 impl World {
-    /// One request takes its next step, or is lost.
+    /// Lets one request take its next step, or loses it.
     pub fn progress(&mut self, at: usize) {
         if self.now < self.lease_begins && self.requests[at].answer.is_none() {
             return;
@@ -190,7 +190,7 @@ impl World {
         self.tell_outcome(request.lane, request.instance, outcome);
     }
 
-    /// The shell stops waiting: the request may be executed later.
+    /// Stops waiting for a request. It may be executed later.
     fn lose(&mut self, at: usize) {
         let mut request = self.requests.swap_remove(at);
         request.left = self.now;
@@ -211,7 +211,7 @@ impl World {
         self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was });
     }
 
-    /// Nothing listens: a request whose instance died after it was sent is in doubt, a later one was never sent.
+    /// Refuses a connection: a request whose instance died after it was sent is in doubt, a later one was never sent.
     fn refused_connection(&mut self, at: usize) {
         if self.requests[at].answer.is_some() {
             self.lose(at);
@@ -227,7 +227,7 @@ impl World {
         }
     }
 
-    /// The process has died: each request it had received was executed before, or never will be.
+    /// Kills the process: each request that it had received was executed before, or never will be.
     pub fn kill(&mut self, instance: InstanceId) {
         self.abandoned.retain(|request| request.instance != instance);
         self.late_requests.retain(|late| late.request.instance != instance || late.sent.is_none());
@@ -254,7 +254,7 @@ impl World {
         }
     }
 
-    /// An abandoned request is executed after all.
+    /// Executes an abandoned request after all.
     pub fn late_execution(&mut self) {
         if self.abandoned.is_empty() {
             return;
@@ -267,7 +267,7 @@ impl World {
         self.lands(request);
     }
 
-    /// Executed late, but before quiescence.
+    /// Executes a request late, but before quiescence.
     pub fn lands(&mut self, request: Request) {
         let power = self.instances[request.instance.0].power;
         let never = request.seqs().iter().any(|seq| self.unanswerable(*seq));
@@ -279,7 +279,7 @@ impl World {
         self.note(|| format!("late on {:?} {:?}: {:?}: {answer:?}", request.instance, request.lane, request.seqs()));
     }
 
-    /// An instance that returns after a lost connection may not hold what it held.
+    /// Schedules an inspection: an instance that returns after a lost connection may not hold what it held.
     fn look_later(&mut self, instance: InstanceId) {
         if self.reach[instance.0] != Reach::Away {
             self.inspections.insert(instance);
@@ -318,7 +318,7 @@ impl World {
         }
     }
 
-    /// The instance executes the request, all of it or nothing.
+    /// Executes the whole request on the instance, or nothing of it.
     pub fn execute(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) -> Answer {
         if self.fails(lane, instance, seqs) {
             return Answer::Failed;
@@ -331,7 +331,7 @@ impl World {
         answer
     }
 
-    /// In whatever order.
+    /// Executes it in any order.
     pub fn execute_anyhow(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) -> Answer {
         match lane {
             LaneId::Catalog => self.execute_catalog(instance, seqs[0]),

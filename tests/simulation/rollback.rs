@@ -1,7 +1,7 @@
-//! An instance that is rolled back: a backup is restored, or the tail of its writes is lost, or all of it.
+//! An instance that is rolled back: a backup is restored, or the last of its writes or all of them are lost.
 //!
-//! An inspection notices missing collections, and content that is older than the last marker (rule R16). It does not notice
-//! what was lost since: nothing is checked on such a replica, and everything on all others.
+//! An inspection notices missing collections, and content that is older than the last marker (rule R16). It does not
+//! notice what was lost since then: nothing is checked on such a replica, and everything on all others.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub struct Snapshot {
 }
 
 impl World {
-    /// The one instance of the run that may lose what it had: the others keep it.
+    /// Returns the one instance of the run that may lose data. The others keep theirs.
     pub fn unlucky(&self) -> InstanceId {
         self.temper.unlucky
     }
@@ -49,7 +49,7 @@ impl World {
             }
             _ => self.snapshots[instance.0].clone(),
         };
-        // Down, then perhaps up again before any probe has seen that.
+        // Down, then possibly up again before any probe has noticed.
         self.set_power(instance, Power::Down);
         let server = &mut self.instances[instance.0];
         let before = server.collections.clone();

@@ -1,7 +1,7 @@
-//! What an edge finds in the journal when it starts: the snapshot that a store's load gives, rebuilt into a board by the
+//! What an edge finds in the journal when it starts: the snapshot that a store loads, rebuilt into a board by the
 //! product's own code.
 //!
-//! Decides what a store would load. What it means is decided by [`rebuild`].
+//! Decides what a store would load. [`rebuild`] decides what it means.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -16,7 +16,7 @@ use crate::body::Wire;
 use crate::journal::{Journal, LIMITS, Row};
 
 impl Journal {
-    /// The edge starts again: what was not durable is gone.
+    /// Restarts the edge: everything that was not durable is gone.
     pub fn restart(&mut self) -> (Board, Vec<Effect>) {
         self.queue.clear();
         let snapshot = self.snapshot();
@@ -26,7 +26,7 @@ impl Journal {
     }
 
     fn snapshot(&self) -> Snapshot {
-        // A lane without entries counts too: that an instance diverged there stays known.
+        // A lane without entries counts too, so that an instance's divergence in it stays known.
         let recorded = self.durable.keys().chain(self.states.keys()).map(|(lane, _)| lane);
         let lanes: BTreeSet<LaneId> = self.lanes.keys().chain(recorded).chain(self.floors.keys()).copied().collect();
         let lanes: Vec<LaneId> = lanes.into_iter().filter(|lane| self.is_loaded(*lane)).collect();
@@ -50,7 +50,7 @@ impl Journal {
         }
     }
 
-    /// Lanes of deleted collections are loaded only if something is open in them.
+    /// Returns whether the lane is loaded. Lanes of deleted collections are loaded only if they have an open entry.
     fn is_loaded(&self, id: LaneId) -> bool {
         match id {
             LaneId::Catalog => true,
@@ -88,7 +88,7 @@ impl Journal {
         ProgressRow { lane, instance: name, through: self.durable(lane, instance), state, reason: None }
     }
 
-    /// The living collections, and the deleted ones, each with what created and deleted it.
+    /// Returns the living and the deleted collections, each with what created and deleted it.
     fn collections(&self) -> (Vec<CollectionRow>, Vec<CollectionRow>) {
         let closed = self.closed.iter().flat_map(|(seq, collections)| collections.iter().map(|id| (*id, *seq)));
         let deleted: HashMap<CollectionId, Seq> = closed.collect();
@@ -118,7 +118,7 @@ impl Journal {
         }
     }
 
-    /// Catalog entries, whose intents are read again, and limited deletes.
+    /// Returns the requests of catalog entries, whose intents are read again, and of limited deletes.
     fn requests(&self, snapshot: &Snapshot) -> HashMap<Seq, Request> {
         let read = |row: &&Row| row.lane == LaneId::Catalog || row.profile.kind == Kind::DeleteLimited;
         let rows = snapshot.entries.iter().map(|entry| &self.rows[&entry.seq]).filter(read);

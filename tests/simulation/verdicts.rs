@@ -14,7 +14,7 @@ use crate::world::World;
 use testkit::checker::check;
 use testkit::checker::history::{self, Entry, Lifetime, Run, Semantics, Status};
 
-/// A journaled write, with what was decided about it.
+/// A journaled write, with the decisions about it.
 #[derive(Clone, Debug)]
 pub struct Journaled {
     kind: Kind,
@@ -24,7 +24,7 @@ pub struct Journaled {
     closed: Vec<CollectionId>,
 }
 
-/// The simulation's own bodies, applied as `crate::instance` does.
+/// The simulation's own bodies, applied as in `crate::instance`.
 pub struct Bodies;
 
 impl Semantics for Bodies {
@@ -63,7 +63,7 @@ fn name(collection: CollectionId) -> String {
 }
 
 impl World {
-    /// Holds the run against the promises.
+    /// Checks the run against the promises.
     pub fn judge_run(&mut self, astray: bool) {
         self.account.cut(self.now, "the run is over");
         if astray {
@@ -84,7 +84,7 @@ impl World {
     fn run(&mut self) -> Run<Journaled, Vec<Record>> {
         let mut run = Run { reads: std::mem::take(&mut self.account.reads), ..Run::default() };
         let mut left_out = BTreeSet::new();
-        // Lanes with writes that were shown and have no lasting effect: where no instance is in step, they wait.
+        // Lanes with writes that were shown but have no lasting effect. They wait if no instance is in step.
         let mut waiting = BTreeSet::new();
         for row in self.journal.rows.values() {
             if row.verdict.is_none() && self.nobody_in_step(row.lane) {
@@ -97,7 +97,8 @@ impl World {
                 if (row.verdict == Some(Verdict::Void) || failed)
                     && self.journal.instances().any(|i| self.facts.executed(i, row.seq))
                 {
-                    // Executed before its collection was deleted, and answered "no such collection" after: it was shown.
+                    // Executed before its collection was deleted, and answered "no such collection" afterwards: it was
+                    // shown.
                     waiting.insert(row.lane.to_string());
                 }
                 run.journal.push(self.entry(row));
@@ -115,7 +116,7 @@ impl World {
     }
 
     fn entry(&self, row: &Row) -> Entry<Journaled> {
-        // Acknowledged, and not durable when the edge died; then its collection was deleted.
+        // Acknowledged, but not durable when the edge died. Then its collection was deleted.
         let deleted_since = self.deleted(row.lane) && self.account.acknowledged(row.number);
         let verdict = match row.verdict {
             Some(Verdict::Void) if deleted_since => history::Verdict::Applied,
@@ -146,16 +147,17 @@ impl World {
         }
     }
 
-    /// By lane, what the instance holds of the collections that exist; and which of them it need not hold.
+    /// Returns what the instance holds of the existing collections, by lane. Adds those that it need not hold to
+    /// `diverged`.
     fn held(&self, instance: InstanceId, diverged: &mut BTreeSet<(String, String)>) -> BTreeMap<String, Vec<Record>> {
         let mut held = BTreeMap::new();
-        // What the catalog holds is compared in `crate::ending`.
+        // `crate::ending` compares the catalog's content.
         held.insert(LaneId::Catalog.to_string(), Vec::new());
         for collection in self.board.catalog().collections() {
             let replica = (instance.0.to_string(), name(collection.id));
             let nothing_there = self.journal.step(LaneId::Catalog, instance) != LaneState::InStep;
             let diverges = nothing_there || self.board.state_of(collection.id, instance) != LaneState::InStep;
-            // It began with content, of which the checker knows nothing: `crate::ending` compares it.
+            // It began with content unknown to the checker. `crate::ending` compares it.
             let adopted = self.beforehand.adopted.contains(&collection.id);
             if diverges || adopted || self.divergences.of(collection.id, instance).is_some() {
                 diverged.insert(replica.clone());

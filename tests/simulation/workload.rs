@@ -1,4 +1,4 @@
-//! What the simulated clients do: concurrent writes to few collections whose names are used again and again.
+//! What the simulated clients do: concurrent writes to few collections whose names are reused.
 
 use chroma_edge::coordinator::adoption::Adoption;
 use chroma_edge::coordinator::intent;
@@ -11,7 +11,7 @@ use crate::journal::Row;
 use crate::world::Temper;
 use testkit::random::Random;
 
-/// A write to any lane, given the collections that clients have heard of.
+/// Returns a write to any lane, given the collections that clients know.
 pub fn draft(rng: &mut Random, temper: Temper, collections: &[CollectionId]) -> Row {
     if collections.is_empty() || rng.per_mille(temper.catalog) {
         catalog_write(rng, collections)
@@ -28,13 +28,13 @@ fn name(rng: &mut Random) -> String {
     ["alpha", "beta", "gamma"][rng.index(3)].to_owned()
 }
 
-/// A collection is dropped by its name.
+/// Returns a deletion of a collection by its name.
 pub fn drop_of(scope: Scope, name: String) -> Row {
     let profile = Profile::of(Kind::DeleteCollection, 10);
     row(LaneId::Catalog, profile, AckPolicy::Durable, Body::DeleteCollection { scope, name })
 }
 
-/// The edge's own entry.
+/// Returns the edge's own entry.
 pub fn adoption(adoption: Adoption) -> Row {
     let body = Body::Adopt { adoption, adopted: Vec::new() };
     row(LaneId::Catalog, Profile::of(Kind::Adopt, 10), AckPolicy::Durable, body)
@@ -77,7 +77,7 @@ fn record_write(rng: &mut Random, temper: Temper, collections: &[CollectionId]) 
         }
         _ => None,
     };
-    // What may fail by its own fault is not vouched for: its client is told when the outcome is durable.
+    // A write that may fail by its own fault is not vouched for: its client is answered when the outcome is durable.
     let failing = matches!(&body, Body::Write { flaw: Flaw::Failing, .. });
     let ack_policy = if rng.per_mille(300) || failing { AckPolicy::Durable } else { AckPolicy::Applied };
     let profile = Profile { merge, priority: priority(rng), ..Profile::of(kind, 10) };
@@ -113,7 +113,7 @@ fn documents(rng: &mut Random, temper: Temper, kind: Kind) -> Body {
     Body::Write { docs, flaw }
 }
 
-/// Its intent is what the edge reads from the request.
+/// Builds a row. Its intent is what the edge reads from the request.
 fn row(lane: LaneId, profile: Profile, ack_policy: AckPolicy, body: Body) -> Row {
     let Wire { method, path, body: bytes } = body.wire();
     let intent = intent::of(profile.kind, method, &path, bytes.as_bytes());

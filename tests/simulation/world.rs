@@ -1,6 +1,6 @@
-//! The simulated world: the board, its journal, its instances, its shell, and what an all-knowing observer keeps of it.
+//! The simulated world: the board, its journal, its instances, its shell, and the records of an omniscient observer.
 //!
-//! What happens next, and what goes wrong, is in [`crate::events`] and the rooms that it calls.
+//! What happens next, and what goes wrong, is in [`crate::events`] and the modules that it calls.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::LazyLock;
@@ -42,7 +42,7 @@ static KEPT: LazyLock<usize> = LazyLock::new(|| crate::number("SIM_TRACE").map_o
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weather {
     Storm,
-    /// Nothing new comes in and nothing breaks: everything must finish.
+    /// Nothing new arrives and nothing breaks: everything must finish.
     Quiesced,
 }
 
@@ -61,9 +61,9 @@ pub struct Temper {
     pub loses: u64,
     /// Per mille of the faults that are a rollback of an instance.
     pub rollback: u64,
-    /// Per mille of the ends of an edge that are a takeover by another one.
+    /// Per mille of an edge's ends that are a takeover by another one.
     pub takeovers: u64,
-    /// The most requests to one instance at once.
+    /// The most concurrent requests to one instance.
     pub permits: usize,
     /// The one instance that may be rolled back.
     pub unlucky: InstanceId,
@@ -95,18 +95,18 @@ pub struct World {
     /// The last reach reported to the board, per instance.
     pub reach: Vec<Reach>,
     pub requests: Vec<Request>,
-    /// Abandoned requests: they may be executed until quiescence is reported for their lane and instance.
+    /// Abandoned requests. They may be executed until quiescence is reported for their lane and instance.
     pub abandoned: Vec<Request>,
     /// Requests of earlier edges that ended, or may end, after the lease.
     pub late_requests: Vec<LateRequest>,
-    /// Where earlier edges know that they sent too late, and have not recorded it.
+    /// The replicas to which earlier edges know that they sent too late, without having recorded it.
     pub unrecorded_late_writes: Vec<(LaneId, InstanceId)>,
     /// Late writes reported to this board.
     pub handled_late_writes: BTreeSet<u64>,
     pub succession: Succession,
     /// Nothing is sent before this step: requests of another edge may still arrive.
     pub lease_begins: u64,
-    /// What the shell waits for, and the step at which it began.
+    /// The shell's waits, and the step at which each began.
     pub waits: BTreeMap<(LaneId, InstanceId, WaitId), u64>,
     pub examinations: Vec<(LaneId, Seq)>,
     pub failures: Failing,
@@ -121,13 +121,13 @@ pub struct World {
     /// New instances that joined the catalog lane when its beginning was gone.
     pub joined: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
-    /// Comparisons made, not yet reported.
+    /// Comparisons that were made but not reported.
     pub compared: Vec<Comparison>,
     pub rebuilding: Rebuilding,
     pub repairing: Repairing,
     pub unequal: HashSet<(CollectionId, InstanceId)>,
     pub heard_of: Vec<CollectionId>,
-    /// A backup of each instance, of an earlier step.
+    /// A backup of each instance, from an earlier step.
     pub snapshots: Vec<Option<Snapshot>>,
     pub divergences: Divergences,
     pub facts: Facts,
@@ -197,7 +197,7 @@ impl World {
         world
     }
 
-    /// For the report of a failed run, which is repeated for it.
+    /// Notes an event for the report of a failed run, which is repeated to get it.
     pub fn note(&mut self, text: impl FnOnce() -> String) {
         let Some(trace) = &mut self.trace else { return };
         if trace.len() >= *KEPT {
@@ -226,7 +226,7 @@ impl World {
         self.take(effects);
     }
 
-    /// What a deletion that is the first of a commit would take: nothing that comes after this may change it.
+    /// Records what a deletion that is the first of a commit would take. Nothing that comes later may change it.
     fn foretell(&mut self, input: &Input) {
         let Input::Journaled(submissions) = input else { return };
         if let Some(Submission { seq, intent: Intent::Deletes(deletion), .. }) = submissions.first() {
@@ -276,7 +276,7 @@ impl World {
         }
     }
 
-    /// Whether the entry is never answered by any instance.
+    /// Returns whether no instance ever answers the entry.
     pub fn unanswerable(&self, seq: Seq) -> bool {
         matches!(self.journal.rows.get(&seq).map(|row| &row.body), Some(Body::Write { flaw: Flaw::Unanswerable, .. }))
     }

@@ -1,17 +1,17 @@
-//! No circle of imports between files, but for those listed here, each inside one folder and with its reason.
+//! Import cycles between files are forbidden, except for those listed here, each inside one folder and with its reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::imports::Crate;
 use crate::none;
 
-/// A folder whose `mod.rs` defines what its files share and calls them: they may import it.
+/// A folder whose `mod.rs` defines what its files share, and calls them. They may import it.
 const SHARED_MOD: &[(&str, &str)] = &[
     ("src/order/board", "each rule is an `impl` of the board, whose private fields `mod.rs` defines"),
     ("src/proof", "`proof.rs` chooses between the armed build and constants"),
 ];
 
-/// Two files of one folder that import each other: the import that closes the circle, and why it may.
+/// Two files of one folder that import each other: the import that closes the cycle, and why it is allowed.
 const PAIRS: &[(&str, &str, &str)] = &[
     ("src/chroma/error.rs", "src/chroma/answer.rs", "an error is one of the answers that the edge itself gives"),
     ("src/config/outside.rs", "src/config/check.rs", "both read files that the configuration names"),
@@ -21,7 +21,7 @@ const PAIRS: &[(&str, &str, &str)] = &[
 
 type Graph = BTreeMap<String, BTreeSet<String>>;
 
-/// Which production file imports which. What a `mod.rs` only offers is no import of its own.
+/// Returns which production file imports which. What a `mod.rs` only re-exports does not count as an import of its own.
 fn graph() -> Graph {
     let mut graph = Graph::new();
     for import in Crate::of_source().imports().into_iter().filter(|import| !import.offered) {
@@ -31,7 +31,7 @@ fn graph() -> Graph {
     graph
 }
 
-/// The folder whose table of contents or member a file is.
+/// Returns the folder that a file is a member of, or whose table of contents it is.
 fn folder(graph: &Graph, file: &str) -> String {
     let own = file.trim_end_matches(".rs");
     let is_contents = graph.keys().any(|other| other.strip_prefix(own).is_some_and(|rest| rest.starts_with('/')));
@@ -51,7 +51,7 @@ fn reach(graph: &Graph, from: &str) -> BTreeSet<String> {
     seen
 }
 
-/// The imports that lie on a circle.
+/// Returns the imports that lie on a cycle.
 fn circular(graph: &Graph) -> BTreeSet<(String, String)> {
     let reached: BTreeMap<&String, BTreeSet<String>> = graph.keys().map(|file| (file, reach(graph, file))).collect();
     let edges = graph.iter().flat_map(|(from, all)| all.iter().map(move |to| (from, to)));

@@ -1,5 +1,6 @@
-//! What is in `deploy/` names only metrics, runbooks, variables, keys, commands and ports that exist. That `docs/metrics.md`
-//! equals the code is a test of `src/metrics.rs`; that the edge takes the configuration, one of `e2e::deploy_files`.
+//! The files in `deploy/` name only metrics, runbooks, variables, keys, commands and ports that exist. A test of
+//! `src/metrics.rs` checks that `docs/metrics.md` equals the code. `e2e::deploy_files` checks that the edge accepts the
+//! configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use crate::documents::{anchor, keys};
 use crate::none;
 use crate::source::{files_below, read};
 
-/// Every metric and its type, as documented.
+/// Returns every metric and its type, as documented.
 pub fn metrics() -> BTreeMap<String, String> {
     let text = read("docs/metrics.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
@@ -21,7 +22,7 @@ pub fn metrics() -> BTreeMap<String, String> {
     rows.map(row).collect()
 }
 
-/// The names in an expression that are metrics, as far as their beginning tells.
+/// Returns the names in an expression that are metrics, judging by their prefix.
 fn named(text: &str) -> BTreeSet<&str> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     words.filter(|word| word.starts_with("chroma_edge_") || word.starts_with("process_")).collect()
@@ -57,7 +58,7 @@ fn a_histogram_is_used_by_its_parts_and_another_metric_by_its_name() {
     assert_eq!(named("rate(chroma_edge_x{a=\"b\"}[5m])"), BTreeSet::from(["chroma_edge_x"]));
 }
 
-/// Every value of this key in a file of one key a line.
+/// Returns every value of this key in a file with one key per line.
 fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
     let lines = text.lines().map(|line| line.trim_start().trim_start_matches("- "));
     lines
@@ -85,7 +86,7 @@ fn every_alert_has_a_runbook_and_tests_of_when_it_fires_and_when_not() {
     none("an alert leaves its reader alone", found);
 }
 
-/// Every expression of the dashboard's panels.
+/// Checks every expression of the dashboard's panels.
 #[test]
 fn every_panel_of_the_dashboard_asks_for_something_and_none_overlaps() {
     let board: Value = serde_json::from_str(&read("deploy/grafana/chroma-edge.json")).expect("JSON");
@@ -120,13 +121,13 @@ const FOREIGN: &[&str] = &[
     "PERSIST_DIRECTORY",
     "ANONYMIZED_TELEMETRY",
     "PGDATA",
-    // Of deploy/patroni/journal-database.
+    // Used by deploy/patroni/journal-database.
     "EDGE_PASSWORD",
 ];
-/// How those of another program begin.
+/// The prefix of another program's variables.
 const FOREIGN_PREFIX: &str = "PATRONI_";
 
-/// Words in capitals, with an underscore or not, that are set as variables: `NAME:`, `NAME=`, `name: NAME`.
+/// Returns words in capitals, with or without an underscore, that are set as variables: `NAME:`, `NAME=`, `name: NAME`.
 fn variables(text: &str) -> BTreeSet<&str> {
     let mut found = BTreeSet::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
@@ -142,7 +143,7 @@ fn variables(text: &str) -> BTreeSet<&str> {
     found
 }
 
-/// Files that say how the edge is started.
+/// Returns the files that define how the edge is started.
 fn deployments() -> Vec<String> {
     let mut files =
         files_below("deploy", &[".yaml", ".yml", ".service", ".tpl", ".txt", ".env", "postinst", "default"]);
@@ -188,7 +189,7 @@ fn deployments_run_commands_that_exist() {
         for after in read(&path).split("chroma-edge ").skip(1) {
             let word: String = after.chars().take_while(char::is_ascii_lowercase).collect();
             let next = after[word.len()..].chars().next().unwrap_or(' ');
-            // Only what is followed by an option is a command for sure.
+            // Only a word that is followed by an option is certainly a command.
             let option = after[word.len()..].trim_start().starts_with("--");
             if option && next == ' ' && !word.is_empty() && !commands.contains(&word) {
                 found.push(format!("{path}: chroma-edge {word}"));

@@ -1,5 +1,5 @@
-//! Every path, function, test, metric, configuration key and link that a document names exists. Reads what stands in `backticks`;
-//! does not judge prose.
+//! Every path, function, test, metric, configuration key and link that a document names exists. Reads text in
+//! `backticks`; does not judge prose.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -56,7 +56,7 @@ struct Document {
 struct Repository {
     files: Vec<String>,
     rust: Vec<Definitions>,
-    /// Every word of the code, its strings included, and of what stands beside it.
+    /// Every word of the code, including its strings, and of the files beside it.
     words: HashSet<String>,
 }
 
@@ -87,7 +87,7 @@ impl Repository {
         Repository { files, rust: rust.iter().map(Definitions::of).collect(), words }
     }
 
-    /// Whether a file or folder of the repository is, or ends with, this path.
+    /// Returns whether a file or folder of the repository is, or ends with, this path.
     fn has_path(&self, path: &str) -> bool {
         let path = path.trim_start_matches("./");
         let inner = format!("/{path}");
@@ -97,7 +97,8 @@ impl Repository {
         self.files.iter().any(|file| file == path || file.ends_with(&inner))
     }
 
-    /// Whether `a::b::c` is defined: the modules or the type before the last segment, and the last one there.
+    /// Returns whether `a::b::c` is defined: the modules or the type before the last segment, and the last segment in
+    /// them.
     fn has_item(&self, item: &str) -> bool {
         let segments: Vec<&str> = item.split("::").filter(|segment| *segment != "crate").collect();
         let Some((last, before)) = segments.split_last() else { return true };
@@ -145,7 +146,7 @@ impl Definitions {
     }
 }
 
-/// What a document may name behind a type: `Type::Variant`, `Type::CONSTANT`, `Type::Associated`.
+/// Returns what a document may name after a type: `Type::Variant`, `Type::CONSTANT`, `Type::Associated`.
 fn members(code: &str) -> HashMap<String, HashSet<String>> {
     let mut found: HashMap<String, HashSet<String>> = HashMap::new();
     let lines: Vec<&str> = code.lines().collect();
@@ -157,7 +158,7 @@ fn members(code: &str) -> HashMap<String, HashSet<String>> {
         let body = || lines[number + 1..].iter().take_while(is_deeper);
         let of: Vec<&str> = words[start + 1..].iter().copied().filter(|w| w.starts_with(char::is_uppercase)).collect();
         let members: HashSet<String> = if words[start] == "enum" {
-            // rustfmt puts each variant on a line of its own, one step deeper than its enum.
+            // rustfmt puts each variant on its own line, one level deeper than its enum.
             let own = body().filter(|line| line.len() - line.trim_start().len() == indent + 4);
             let first = own.filter_map(|line| words_of(line).next()).filter(|w| w.starts_with(char::is_uppercase));
             first.map(str::to_owned).collect()
@@ -169,7 +170,7 @@ fn members(code: &str) -> HashMap<String, HashSet<String>> {
             };
             body().filter_map(named).collect()
         };
-        // `enum Type`, `impl Type`, `impl Trait for Type`, generics among them: whichever it is, it has them.
+        // `enum Type`, `impl Type`, `impl Trait for Type`, including generics: each of them gets the members.
         let of = if words[start] == "enum" { &of[..1.min(of.len())] } else { &of[..] };
         for name in of {
             found.entry((*name).to_owned()).or_default().extend(members.iter().cloned());
@@ -205,23 +206,23 @@ fn documents() -> Vec<Document> {
 }
 
 impl Document {
-    /// What its fences hold.
+    /// Returns the content of its fenced blocks.
     fn fenced(&self) -> String {
         self.text.split("```").skip(1).step_by(2).collect::<Vec<_>>().join("\n")
     }
 
-    /// The text outside fenced blocks.
+    /// Returns the text outside fenced blocks.
     fn prose(&self) -> String {
         self.text.split("```").step_by(2).collect::<Vec<_>>().join("\n")
     }
 
-    /// What stands in backticks.
+    /// Returns the text in backticks.
     fn spans(&self) -> Vec<String> {
         self.prose().split("\n\n").flat_map(|part| part.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
     }
 }
 
-/// The parts of a span that could be a path or an item.
+/// Returns the parts of a span that could be a path or an item.
 fn parts(span: &str) -> impl Iterator<Item = &str> + Clone {
     span.split(|letter: char| letter.is_whitespace() || "(){}[]<>,;=\"'|".contains(letter))
         .filter(|part| !part.is_empty())
@@ -291,7 +292,7 @@ fn every_word_in_backticks_is_a_word_of_the_code() {
     none("a document names what the code does not", found);
 }
 
-/// Every `"word"` that follows one of `starts` in a text.
+/// Returns every `"word"` that follows one of `starts` in a text.
 fn quoted_after<'a>(text: &'a str, starts: &[&str]) -> Vec<&'a str> {
     let after = starts.iter().flat_map(|start| text.split(start).skip(1));
     after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()).collect()
@@ -311,7 +312,7 @@ fn every_reason_and_page_is_in_a_document() {
     none("no document names it", named.filter(|name| !text.contains(name)).collect());
 }
 
-/// The keys of a configuration file, `instances[].name` included, with dots.
+/// Returns the keys of a configuration file with dots, including `instances[].name`.
 pub fn keys(yaml: &str) -> BTreeSet<String> {
     let mut path: Vec<(usize, String)> = Vec::new();
     let mut found = BTreeSet::new();
@@ -351,7 +352,7 @@ fn every_configuration_key_that_a_document_names_exists() {
     none("a document names a key that conf/production.yaml does not show", found);
 }
 
-/// How a heading is addressed: lower case, spaces to hyphens, marks away.
+/// Returns the anchor of a heading: lower case, hyphens for spaces, no punctuation.
 pub fn anchor(heading: &str) -> String {
     let plain = heading.trim_start_matches('#').trim().to_lowercase();
     let kept = plain.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));

@@ -1,4 +1,5 @@
-//! Who names whom: resolves the paths in each production file of `src/` to the file that defines what they name. Judges nothing.
+//! Imports between files: resolves the paths in each production file of `src/` to the file that defines their target.
+//! Judges nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -9,19 +10,19 @@ use crate::source::{File, rust_files, tokens};
 pub struct Import {
     pub from: String,
     pub path: Vec<String>,
-    /// The file that defines it; none if it is another crate's.
+    /// The file that defines it. `None` if it belongs to another crate.
     pub to: Option<String>,
-    /// A re-export: the file offers it to others and need not use it.
+    /// Whether it is a re-export, which the file need not use itself.
     pub offered: bool,
 }
 
 #[derive(Default)]
 struct Module {
     file: String,
-    /// Path of this module from the crate's root.
+    /// The path of this module from the crate's root.
     name: Vec<String>,
     children: BTreeSet<String>,
-    /// What `use` brings in here: the name it has here, the path, and whether it is offered to others.
+    /// What `use` brings into scope: its name here, the path, and whether it is re-exported.
     uses: Vec<(String, Vec<String>, bool)>,
     /// Paths of two or more segments in the code outside `use`.
     paths: BTreeSet<Vec<String>>,
@@ -33,7 +34,7 @@ pub struct Crate {
 }
 
 impl Crate {
-    /// The module tree of `src/`, without modules that only tests compile.
+    /// Returns the module tree of `src/`, without modules that only tests compile.
     pub fn of_source() -> &'static Self {
         static TREE: LazyLock<Crate> = LazyLock::new(|| {
             let mut tree = Crate { modules: BTreeMap::new() };
@@ -82,7 +83,7 @@ impl Crate {
         Import { from: module.file.clone(), path: absolute(&module.name, path), to, offered }
     }
 
-    /// The file that a path ends in, and the module if it names one.
+    /// Returns the file in which a path ends, and the module if the path names one.
     fn resolve(&self, here: &[String], path: &[String], depth: usize) -> Option<(String, Option<Vec<String>>)> {
         if depth > 12 {
             return None;
@@ -116,7 +117,7 @@ impl Crate {
         Some((module.file.clone(), Some(module.name.clone())))
     }
 
-    /// What a name that is no child module means in a module: an import of it, or an item of its own.
+    /// Resolves a name that is not a child module: an import of the module, or an item of its own.
     fn item(
         &self,
         module: &Module,
@@ -148,7 +149,7 @@ impl Crate {
     }
 }
 
-/// The path from the crate's root, if it starts with `self`, `super` or `crate`; else as it is.
+/// Returns the path from the crate's root if it starts with `self`, `super` or `crate`; otherwise returns it unchanged.
 fn absolute(here: &[String], path: &[String]) -> Vec<String> {
     let mut base = here.to_vec();
     for (at, segment) in path.iter().enumerate() {
@@ -181,7 +182,7 @@ fn read_tokens(tokens: &[&str], module: &mut Module) {
                 }
             }
             word if is_word(word) && tokens.get(at + 1) == Some(&"::") && previous != "::" => {
-                // `pub(in a::b)` says who may use an item; it names nothing that the file needs.
+                // `pub(in a::b)` restricts who may use an item. It names nothing that the file needs.
                 let visibility = tokens[..at].ends_with(&["pub", "(", "in"]);
                 let mut path = vec![word.to_owned()];
                 while tokens.get(at + 1) == Some(&"::") && tokens.get(at + 2).is_some_and(|next| is_word(next)) {
@@ -202,7 +203,7 @@ fn is_word(token: &str) -> bool {
     token.starts_with(|letter: char| letter.is_alphabetic() || letter == '_')
 }
 
-/// Reads one tree of a `use` from `at`; answers where it ends (at `,`, `}` or `;`).
+/// Reads one tree of a `use` from `at`. Returns where it ends (at `,`, `}` or `;`).
 fn read_use(tokens: &[&str], mut at: usize, path: &mut Vec<String>, offered: bool, module: &mut Module) -> usize {
     let depth = path.len();
     let mut alias = None;

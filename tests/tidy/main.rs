@@ -1,5 +1,6 @@
-//! What the repository promises of itself: which room may import which, no circles, sizes, and documents that name only what exists.
-//! Plain text work: nothing is compiled or started. What a rule allows stands in a table beside the rule.
+//! The repository's rules about itself: which room may import which, no import cycles, sizes, and documents that name
+//! only what exists. Works on plain text: nothing is compiled or started. Each rule has its exceptions in a table
+//! beside it.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may fail by panic")]
 
@@ -13,7 +14,7 @@ mod sizes;
 mod source;
 mod words;
 
-/// Fails with everything that was found, one a line.
+/// Fails with everything that was found, one item per line.
 fn none(rule: &str, mut found: Vec<String>) {
     found.sort();
     found.dedup();

@@ -1,19 +1,19 @@
-//! Which room may import which, and which rooms may know a library. The tables are the invariants of ARCHITECTURE.md.
+//! Which room may import which, and which rooms may use a library. The tables are the invariants of ARCHITECTURE.md.
 
 use std::collections::BTreeSet;
 
 use crate::imports::Crate;
 use crate::none;
 
-/// Each room of `src/`, and the rooms that it may import. What is absent is forbidden. Test code may import anything.
+/// Each room of `src/`, and the rooms that it may import. Everything else is forbidden. Test code may import anything.
 const ROOMS: &[(&str, &[&str])] = &[
     // Pure: no I/O, no clock, no runtime. Tested and simulated without a server.
     ("ids", &[]),
     ("order", &["ids", "proof"]),
     ("chroma", &["ids", "order"]),
-    // Who may do what. It knows a moment, and asks nobody for one.
+    // Who may do what. It is given the time, and never reads a clock.
     ("auth", &["chroma", "clock", "ids", "order"]),
-    // The ground.
+    // The foundation.
     ("clock", &[]),
     ("current", &[]),
     ("proof", &[]),
@@ -21,12 +21,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lasting", &[]),
     ("lease", &["clock"]),
     ("process", &["clock"]),
-    // What is durable; one Chroma server. Neither knows the other, nor what is executed where.
+    // What is durable; one Chroma server. Neither depends on the other, or on what is executed where.
     ("journal", &["clock", "current", "ids", "lasting", "metrics", "order", "proof"]),
     ("instance", &["clock", "current", "ids", "lasting", "lease", "proof"]),
-    // Spans, and their way to a collector.
+    // Spans, and their export to a collector.
     ("traces", &["clock", "ids", "instance", "lasting", "metrics"]),
-    // The coordinator moves the board. It never imports the executor, which carries out what the board wants.
+    // The coordinator moves the board. It never imports the executor, which carries out the board's effects.
     ("coordinator", &["chroma", "clock", "ids", "instance", "journal", "lease", "metrics", "order"]),
     (
         "executor",
@@ -65,7 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("heal", &["chroma", "clock", "coordinator", "current", "ids", "instance", "journal", "lasting", "order", "proof"]),
     ("audit", &["chroma", "clock", "coordinator", "current", "heal", "ids", "instance", "lasting", "order"]),
     ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
-    // What clients and operators reach. None sends a write to an instance.
+    // The rooms that clients and operators reach. None sends a write to an instance.
     // The HTTP that proxy, pages and configuration share.
     ("web", &["auth", "chroma", "clock", "ids", "instance", "journal", "traces"]),
     // A connection before its requests are parsed.
@@ -112,9 +112,9 @@ const ROOMS: &[(&str, &[&str])] = &[
             "web",
         ],
     ),
-    // `validate` is a client: it shares no code with the edge but the clock.
+    // `validate` is a client: it shares no code with the edge except the clock.
     ("validate", &["clock"]),
-    // It holds the options of the rooms that it configures; none of them imports it.
+    // Holds the options of the rooms that it configures. None of them imports it.
     (
         "config",
         &[
@@ -154,10 +154,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Imports that break the table today: the file, the room it imports. Shorten the list; never add to it.
+/// Imports that break the table today: the file, and the room it imports. Shorten the list; never add to it.
 const DEBTS: &[(&str, &str)] = &[];
 
-/// A library, and the only rooms that may know it.
+/// A library, and the only rooms that may use it.
 const LIBRARIES: &[(&str, &[&str])] = &[
     ("rusqlite", &["journal"]),
     ("tokio_postgres", &["journal"]),
@@ -182,7 +182,7 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("getrandom", &["cli"]),
 ];
 
-/// Rooms without I/O, clock, runtime or chance, and what gives them away.
+/// Rooms without I/O, clock, runtime or randomness, and the paths that would reveal a violation.
 const PURE: &[&str] = &["ids", "order", "chroma", "auth"];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],
@@ -206,7 +206,7 @@ pub fn room(path: &str) -> &str {
     inside.split('/').next().unwrap_or(inside).trim_end_matches(".rs")
 }
 
-/// Every import between rooms: the file, the room it reaches, the path as written.
+/// Returns every import between rooms: the file, the room it reaches, and the path as written.
 fn between_rooms() -> Vec<(String, String, String)> {
     let mut found = Vec::new();
     for import in Crate::of_source().imports() {

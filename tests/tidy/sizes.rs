@@ -1,4 +1,4 @@
-//! Sizes, and the first line of each file. What is over a limit today is listed and may only shrink.
+//! Sizes, and the first line of each file. What exceeds a limit today is listed and may only shrink.
 
 use crate::none;
 use crate::source::{File, rust_files, tokens};
@@ -6,10 +6,11 @@ use crate::source::{File, rust_files, tokens};
 const LINES_OF_A_FILE: usize = 500;
 const LINES_OF_A_FUNCTION: usize = 70;
 
-/// Over the limit today: the file, the function (empty: the file itself), its lines. Shorten the list; never add to it.
+/// What exceeds the limit today: the file, the function (empty: the file itself), its lines. Shorten the list; never
+/// add to it.
 const OVER: &[(&str, &str, usize)] = &[];
 
-/// Every function with a body, and its lines from `fn` to the closing brace.
+/// Returns every function with a body, and its lines from `fn` to the closing brace.
 fn functions(file: &File) -> Vec<(String, usize)> {
     let bytes = file.code.as_bytes();
     let mut found = Vec::new();
@@ -42,7 +43,7 @@ fn functions(file: &File) -> Vec<(String, usize)> {
     found
 }
 
-/// What is over `limit`, less what `OVER` tolerates.
+/// Adds what exceeds `limit`, except what `OVER` tolerates.
 fn over(path: &str, name: &str, lines: usize, limit: usize, found: &mut Vec<String>) {
     let tolerated = OVER.iter().find(|(file, function, _)| *file == path && *function == name);
     match tolerated {

@@ -1,4 +1,5 @@
-//! Reads the repository's Rust files and cuts them into tokens. Decides what counts as code and what as test code; judges nothing.
+//! Reads the repository's Rust files and splits them into tokens. Decides what counts as code and what as test code.
+//! Judges nothing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,9 +10,9 @@ pub struct File {
     /// From the repository's root, with `/`.
     pub path: String,
     pub text: String,
-    /// `text` with comments and the contents of literals blanked out, line for line.
+    /// `text` with comments and the contents of literals blanked out, line by line.
     pub code: String,
-    /// `code` with the items under `#[cfg(test)]` blanked out as well; only of files in `src/`.
+    /// `code` with the items under `#[cfg(test)]` blanked out as well. Only for files in `src/`.
     pub production: String,
 }
 
@@ -19,7 +20,7 @@ pub fn root() -> PathBuf {
     PathBuf::from(std::env::var("CARGO_MANIFEST_DIR").expect("cargo names the repository's root"))
 }
 
-/// Every file below `folder` whose name ends with one of `ends`, as paths from the repository's root, sorted.
+/// Returns every file below `folder` whose name ends with one of `ends`, as paths from the repository's root, sorted.
 pub fn files_below(folder: &str, ends: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     walk(&root(), Path::new(folder), ends, &mut found);
@@ -59,12 +60,12 @@ static RUST: LazyLock<Vec<File>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Every Rust file of the repository: `src/`, `tests/`, `benches/` and `testkit/`.
+/// Returns every Rust file of the repository: `src/`, `tests/`, `benches/` and `testkit/`.
 pub fn rust_files() -> &'static [File] {
     &RUST
 }
 
-/// The text with comments, strings and characters replaced by spaces. Line ends stay.
+/// Returns the text with comments, strings and characters replaced by spaces. Line ends stay.
 fn blank_literals(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut code = bytes.to_vec();
@@ -86,7 +87,7 @@ fn blank_literals(text: &str) -> String {
         .expect("ASCII is UTF-8")
 }
 
-/// Where the comment or literal that begins at `at` ends; `at` itself if none begins there.
+/// Returns where the comment or literal that begins at `at` ends, or `at` if none begins there.
 fn literal_end(bytes: &[u8], at: usize) -> usize {
     let rest = &bytes[at..];
     if rest.starts_with(b"//") {
@@ -130,7 +131,7 @@ fn quoted(rest: &[u8], quote: u8) -> usize {
     rest.len()
 }
 
-/// The code without the items under `#[cfg(test)]` and its relatives.
+/// Returns the code without the items under `#[cfg(test)]` and similar attributes.
 fn blank_tests(code: &str) -> String {
     let mut bytes = code.as_bytes().to_vec();
     for (start, _) in code.match_indices("#[cfg(") {
@@ -149,7 +150,7 @@ fn blank_tests(code: &str) -> String {
     String::from_utf8(bytes).expect("only ASCII was replaced")
 }
 
-/// The end of the item that begins at `at`: its `;` or its last `}`.
+/// Returns the end of the item that begins at `at`: its `;` or its last `}`.
 fn item_end(bytes: &[u8], mut at: usize) -> usize {
     let (mut braces, mut others) = (0, 0);
     while at < bytes.len() {
@@ -171,7 +172,7 @@ fn item_end(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// Words, `::`, and single marks.
+/// Returns words, `::`, and single characters.
 pub fn tokens(code: &str) -> Vec<&str> {
     let (bytes, mut found, mut at) = (code.as_bytes(), Vec::new(), 0);
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';

@@ -1,11 +1,11 @@
 //! The words that docs/lexicon.md replaces are not used again: not in names, comments, log lines or documents.
 //!
-//! Looks at whole words, the parts of a name included (`left_word`, `LeftWord`); does not judge prose.
+//! Checks whole words, including the parts of a name (`left_word`, `LeftWord`). Does not judge prose.
 
 use crate::none;
 use crate::source::{files_below, read};
 
-/// A word, what the field says for it, and where it keeps an ordinary meaning.
+/// A word, its replacement, and where it keeps an ordinary meaning.
 struct Replaced {
     word: &'static str,
     by: &'static str,
@@ -49,7 +49,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("refuse_deadly", "reject_crashing"),
 ];
 
-/// The words of a line in lower case: `leftWord`, `LeftWord` and `left_word` are two words each.
+/// Returns the words of a line in lower case: `leftWord`, `LeftWord` and `left_word` are two words each.
 fn words(line: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut previous_is_lower = false;
@@ -67,7 +67,7 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
-/// What a line says that the lexicon replaces.
+/// Returns the words of a line that the lexicon replaces.
 fn replaced_in(path: &str, line: &str) -> Vec<String> {
     let words = words(line);
     let mut found = Vec::new();

@@ -1,7 +1,7 @@
-//! What was confirmed to a CMS as stored, and whether every instance holds exactly that.
+//! What a CMS was told is stored, and whether every instance holds exactly that.
 //!
 //! Embeddings are drawn from the document's name, its version and the chunk's number, so that a chunk of the wrong
-//! version shows, bit by bit.
+//! version is detected bit by bit.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use testkit::random::Random;
 
 pub const DIMENSION: usize = 8;
 
-/// One document: a group of chunks that come and go together.
+/// One document: a group of chunks that are written and deleted together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     pub name: String,
@@ -26,12 +26,12 @@ impl Document {
         Document { name: name.to_owned(), version: 1, chunks }
     }
 
-    /// The document after an edit: other texts, another number of chunks.
+    /// Returns the document after an edit: other texts, and another number of chunks.
     pub fn edited(&self, chunks: u64) -> Document {
         Document { version: self.version + 1, chunks, ..self.clone() }
     }
 
-    /// The chunks' ids. A new version's are new: the old ones are deleted.
+    /// Returns the chunks' ids. Those of a new version are new, and the old ones are deleted.
     pub fn ids(&self) -> Vec<String> {
         (0..self.chunks).map(|chunk| format!("{}#{}.{chunk}", self.name, self.version)).collect()
     }
@@ -49,7 +49,7 @@ impl Document {
         json!({ "document_id": self.name, "chunk": chunk, "version": self.version, "published": chunk.is_multiple_of(2) })
     }
 
-    /// The body that adds all chunks.
+    /// Returns the body that adds all chunks.
     pub fn body(&self) -> Value {
         let all = || 0..self.chunks;
         json!({
@@ -60,7 +60,7 @@ impl Document {
         })
     }
 
-    /// The chunks as a server must hold them.
+    /// Returns the chunks as a server must hold them.
     pub fn records(&self) -> Vec<Record> {
         let record = |(id, chunk): (String, u64)| Record {
             id,
@@ -82,8 +82,8 @@ impl Document {
 /// Every collection with its documents, by name.
 pub type CatalogFixture = BTreeMap<String, BTreeMap<String, Document>>;
 
-/// Compares what each server holds with what the CMS was answered; returns how many records were compared on all of them,
-/// and every difference.
+/// Compares what each server holds with what the CMS was answered. Returns how many records were compared on all of
+/// them, and every difference.
 pub fn compare(catalog_fixture: &CatalogFixture, servers: &[ChromaServer]) -> (usize, Vec<String>) {
     let mut differences = Vec::new();
     let mut compared = 0;

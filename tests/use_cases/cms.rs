@@ -1,5 +1,5 @@
-//! A CMS: uploads documents as groups of chunks, replaces, searches and deletes them by group, as such applications
-//! do, and keeps a list of what was confirmed as stored.
+//! A CMS: uploads documents as groups of chunks, replaces, searches and deletes them by group, as such applications do,
+//! and keeps a list of what was confirmed as stored.
 
 use std::io;
 
@@ -44,7 +44,7 @@ impl<'a> Cms<'a> {
         self.documents(collection).insert(document.name.clone(), document);
     }
 
-    /// The old version's group goes, the new one comes.
+    /// Deletes the old version's group, and uploads the new one.
     pub fn replace(&mut self, collection: &str, name: &str, chunks: u64) {
         let edited = self.catalog_fixture[collection][name].edited(chunks);
         self.delete(collection, name);
@@ -64,7 +64,7 @@ impl<'a> Cms<'a> {
         self.documents(collection).remove(name);
     }
 
-    /// Searches for one chunk: the nearest must be that one.
+    /// Searches for one chunk: it must be the nearest.
     #[track_caller]
     pub fn search(&self, collection: &str, name: &str) {
         let document = &self.catalog_fixture[collection][name];
@@ -74,7 +74,7 @@ impl<'a> Cms<'a> {
         assert_eq!(found["ids"][0][0], document.ids()[usize::try_from(chunk).expect("small")].as_str(), "{found}");
     }
 
-    /// Shows one document: all its chunks, and only those.
+    /// Shows one document: all its chunks, and no others.
     #[track_caller]
     pub fn show(&self, collection: &str, name: &str) {
         let body = json!({ "where": { "document_id": name } });
@@ -86,7 +86,7 @@ impl<'a> Cms<'a> {
         assert_eq!(ids, expected, "{name} in {collection}");
     }
 
-    /// Lists the collections: those that the CMS made are all there.
+    /// Lists the collections: all that the CMS created must exist.
     #[track_caller]
     pub fn list(&self) {
         let path = format!("{DEFAULT}/collections");
@@ -98,7 +98,7 @@ impl<'a> Cms<'a> {
         }
     }
 
-    /// What the deployment reports of its health.
+    /// Checks the health that the deployment reports.
     pub fn health(&self) {
         self.figures
             .call("health", || self.client.try_call("GET", "/health", &Value::Null))
@@ -106,7 +106,7 @@ impl<'a> Cms<'a> {
             .expect(200);
     }
 
-    /// What the audit trail counts for this session.
+    /// Returns what the audit trail counts for this session.
     pub fn transactions(&self) -> Value {
         let path = format!("/transaction/safety/transactions?session={}&limit=1", self.session);
         self.client.get(&path).expect(200).json()
@@ -116,7 +116,7 @@ impl<'a> Cms<'a> {
         self.catalog_fixture.get_mut(collection).expect("a collection that the CMS made")
     }
 
-    /// The path by name, which this CMS uses wherever Chroma takes an id.
+    /// Returns the path by name, which this CMS uses wherever Chroma takes an id.
     fn path(&self, collection: &str, operation: &str) -> String {
         record_path(collection, operation)
     }

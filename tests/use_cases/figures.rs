@@ -21,7 +21,7 @@ struct Kind {
 }
 
 impl Figures {
-    /// Makes a call and remembers how long it took and whether it failed.
+    /// Makes a call, and records how long it took and whether it failed.
     pub fn call(&self, kind: &'static str, call: impl FnOnce() -> std::io::Result<Answer>) -> std::io::Result<Answer> {
         let began = Instant::now();
         let result = call();
@@ -37,23 +37,23 @@ impl Figures {
         result
     }
 
-    /// One more line of the report.
+    /// Adds a line to the report.
     pub fn tell(&self, what: &str, value: impl std::fmt::Display) {
         self.lines.lock().expect("no client panics here").push(format!("{what:<44} {value}"));
     }
 
-    /// Every call that did not end with a 2xx answer.
+    /// Returns every call that did not end with a 2xx answer.
     pub fn errors(&self) -> Vec<String> {
         let operations = self.operations.lock().expect("no client panics here");
         operations.iter().flat_map(|(kind, one)| one.errors.iter().map(move |text| format!("{kind}: {text}"))).collect()
     }
 
-    /// How many calls there were, failed ones too.
+    /// Returns the number of calls, including failed ones.
     pub fn count(&self) -> usize {
         self.operations.lock().expect("no client panics here").values().map(|kind| kind.times.len()).sum()
     }
 
-    /// Of the calls of this kind.
+    /// Returns the median duration of the calls of this kind.
     pub fn median(&self, kind: &str) -> Duration {
         let operations = self.operations.lock().expect("no client panics here");
         let mut times = operations.get(kind).map(|kind| kind.times.clone()).unwrap_or_default();
@@ -66,7 +66,7 @@ impl Figures {
         operations.values().flat_map(|kind| &kind.times).max().copied().unwrap_or_default()
     }
 
-    /// The report, printed.
+    /// Prints the report.
     pub fn print(&self, title: &str) {
         let mut text =
             format!("\n{title}\n{:<22} {:>6} {:>7} {:>9} {:>9}\n", "operation", "count", "errors", "median", "longest");
@@ -94,7 +94,7 @@ impl Figures {
     }
 }
 
-/// A duration as people read it.
+/// Formats a duration for people.
 pub fn shown(time: Duration) -> String {
     match time.as_millis() {
         0..1000 => format!("{:.1} ms", time.as_secs_f64() * 1000.0),

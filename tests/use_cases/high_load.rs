@@ -1,5 +1,5 @@
-//! Use case 4: all clients come at once. What is too much is refused by name and without effect; what is taken is done;
-//! every operation is accounted for.
+//! Use case 4: all clients come at once. What is too much is refused by name and without effect. What is accepted is
+//! done. Every operation is accounted for.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;
@@ -17,11 +17,11 @@ use testkit::place::wait_for;
 const CREATES: usize = 30;
 const CLIENTS: usize = 200;
 const UPLOADS: usize = 5;
-/// Requests to a server, each for a collection: far below what 30 collections want.
+/// Concurrent requests to a server, one per collection: far below what 30 collections need.
 const AT_ONCE: usize = 8;
 const WAITING: usize = 10;
 
-/// Collections created at once, each by a client of its own.
+/// Creates collections concurrently, each with its own client.
 fn creates_at_once(cluster: &Cluster, figures: &Figures) -> Vec<String> {
     let start = Barrier::new(CREATES);
     std::thread::scope(|scope| {
@@ -49,7 +49,7 @@ struct Crowd {
 }
 
 impl Crowd {
-    /// A refusal under load says why, when to come again, and that nothing was done.
+    /// Checks that a refusal under load gives its reason and a time to retry, and that nothing was done.
     fn refusal(&self, answer: &Answer) -> Duration {
         assert_eq!(answer.status, 503, "{answer}");
         let body = answer.json();
@@ -63,7 +63,7 @@ impl Crowd {
     }
 }
 
-/// One client of the crowd: uploads its documents, and retries when the answer says so.
+/// Runs one client of the crowd: uploads its documents, and retries when the answer asks for it.
 fn uploads(cluster: &Cluster, figures: &Figures, crowd: &Crowd, number: usize, collection: &str) -> Vec<Document> {
     let client = cluster.client().with_header("X-Client-Session", "crowd");
     let mut done = Vec::new();
@@ -133,7 +133,7 @@ fn case_4_high_load() {
     assert_eq!(figures.errors().len(), refused, "refused is the only error");
 }
 
-/// Looks at the deployment while it is under load: its own pages take no permit, and are never refused.
+/// Watches the deployment under load: its own pages take no permit, and are never refused.
 fn operator(cluster: &Cluster, over: &AtomicBool) -> usize {
     let mut asked = 0;
     while !over.load(Ordering::Relaxed) {
@@ -145,7 +145,7 @@ fn operator(cluster: &Cluster, over: &AtomicBool) -> usize {
     asked
 }
 
-/// As many transactions as acknowledged writes, all of them completed.
+/// Checks that there are as many transactions as acknowledged writes, all of them completed.
 fn accounted(cluster: &Cluster, session: &str, writes: usize) {
     let path = format!("/transaction/safety/transactions?session={session}&limit=1");
     wait_for("every transaction's end", CATCH_UP, || {

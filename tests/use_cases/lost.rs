@@ -1,4 +1,5 @@
-//! Use case 6: a server is lost with its disk while editors work, and an empty one takes its place. Nobody does anything else.
+//! Use case 6: a server is lost with its disk while editors work, and an empty one takes its place. Nothing else is
+//! done.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -65,7 +66,7 @@ fn case_6_a_server_is_lost_and_replaced() {
     assert_accounted(&cms);
     cms.catalog_fixture.extend(catalog_fixture);
     assert_stored(&cluster, &cms, &figures);
-    // The one that was never lost may go now.
+    // The server that was never lost may now fail.
     cluster.servers[1].kill();
     cms.show("archive", "volume-7");
     a_day(&mut cms, "site", 4);

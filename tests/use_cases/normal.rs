@@ -14,7 +14,7 @@ use testkit::place::wait_for;
 const COLLECTIONS: [&str; 3] = ["global", "project-1", "project-2"];
 const DOCUMENTS: u64 = 8;
 
-/// What every editor does all day, in each collection.
+/// Performs what every editor does all day, in each collection.
 pub fn a_day(cms: &mut Cms<'_>, collection: &str, day: u64) {
     let name = |number: u64| format!("{collection}/day-{day}/page-{number}.pdf");
     for number in 0..DOCUMENTS {
@@ -34,7 +34,7 @@ pub fn a_day(cms: &mut Cms<'_>, collection: &str, day: u64) {
     cms.health();
 }
 
-/// Writes of this session = transactions, all of them completed.
+/// Checks that this session has as many transactions as writes, all of them completed.
 pub fn assert_accounted(cms: &Cms<'_>) {
     wait_for("every transaction's end", CATCH_UP, || {
         let page = cms.transactions();
@@ -43,8 +43,8 @@ pub fn assert_accounted(cms: &Cms<'_>) {
     });
 }
 
-/// Waits until every server has everything, then compares what each holds with what the CMS was answered, and with
-/// the journal.
+/// Waits until every server has everything. Then compares what each holds with what the CMS was answered, and with the
+/// journal.
 pub fn assert_stored(cluster: &Cluster, cms: &Cms<'_>, figures: &Figures) {
     cluster.assert_converged();
     let (compared, differences) = catalog_fixture::compare(&cms.catalog_fixture, &cluster.servers);

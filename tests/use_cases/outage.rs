@@ -13,10 +13,10 @@ use testkit::cluster::{CATCH_UP, Cluster};
 use testkit::place::wait_for;
 
 const NAMES: [&str; 2] = ["primary", "replica"];
-/// An instance that is killed refuses connections; one that only hangs would take the probes about 3 s.
+/// A killed instance refuses connections. If it only hung, the probes would take about 3 s.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// An editor who goes on through all of it, in a collection of her own.
+/// Runs an editor who works through all of it, in a collection of her own.
 pub fn works_on<'a>(cluster: &Cluster, figures: &'a Figures, ready: &AtomicBool, stop: &AtomicBool) -> Cms<'a> {
     let mut cms = Cms::new(&cluster.client(), "editor", figures);
     cms.create("editor");
@@ -34,7 +34,7 @@ pub fn works_on<'a>(cluster: &Cluster, figures: &'a Figures, ready: &AtomicBool,
     cms
 }
 
-/// The use case with this instance as the victim; the figures are printed under this title.
+/// Runs the use case with this instance as the victim, and prints the figures under this title.
 fn outage_of(victim: usize, title: &str) {
     let mut cluster = Cluster::two();
     let figures = Figures::default();

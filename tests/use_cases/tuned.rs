@@ -1,5 +1,6 @@
-//! Use case 5: the same work under different settings, one after the other: pooling of connections, locking, workers, memory, sizes of
-//! batches. What they cost or bring is shown side by side, and judged by nobody; what is stored must be the same under each.
+//! Use case 5: the same work under different settings, one after the other: connection pooling, locking, workers,
+//! memory, batch sizes. The costs and gains are shown side by side, without a verdict. What is stored must be the same
+//! under each.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -9,13 +10,13 @@ use crate::figures::{Figures, shown};
 use testkit::cluster::{CATCH_UP, Cluster};
 use testkit::http::{DEFAULT, record_path};
 
-/// Collections of each setting, and clients, who share them.
+/// The collections of each setting, and the clients that share them.
 const COLLECTIONS: usize = 4;
 const CLIENTS: usize = 8;
-/// Of each client.
+/// Per client.
 const UPLOADS: usize = 7;
 
-/// One edge: its variables, and how many chunks a document has.
+/// One edge: its variables, and the number of chunks in a document.
 struct Setting {
     name: &'static str,
     environment: &'static [(&'static str, &'static str)],
@@ -42,7 +43,7 @@ const SETTINGS: &[Setting] = &[
     setting("100 documents in a write", &[("MAX_BATCH_SIZE", "1000")], 100),
 ];
 
-/// What one setting came to.
+/// The result of one setting.
 struct Outcome {
     name: &'static str,
     documents: f64,
@@ -57,14 +58,14 @@ fn collection(setting: usize, number: usize) -> String {
     format!("setting-{setting:02}-{number}")
 }
 
-/// Requests that the servers have got from this edge.
+/// Returns how many requests the servers have received from this edge.
 fn requests(cluster: &Cluster) -> u64 {
     let status = cluster.edge.status();
     let each = status["instances"].as_array().into_iter().flatten();
     each.map(|one| one["total_requests"].as_u64().expect("a counter")).sum()
 }
 
-/// The edge is started anew with these variables alone.
+/// Restarts the edge with only these variables.
 fn reconfigure(cluster: &mut Cluster, setting: &Setting) {
     cluster.edge.kill();
     for name in SETTINGS.iter().flat_map(|one| one.environment).map(|(name, _)| name) {
@@ -77,7 +78,7 @@ fn reconfigure(cluster: &mut Cluster, setting: &Setting) {
     cluster.edge.wait_until_in_sync(CATCH_UP);
 }
 
-/// One client: each document is uploaded, and looked for.
+/// Runs one client: uploads each document, and searches for it.
 fn client(cluster: &Cluster, figures: &Figures, place: &str, number: usize, chunks: u64) -> Vec<Document> {
     let client = cluster.client();
     let upload = |upload: usize| {

@@ -1,4 +1,5 @@
-//! Faults in health, in the catalog and under many creations at once: each is found by its check, for its own reason.
+//! Faults in health, in the catalog and under many concurrent creations: each is found by its check, for its own
+//! reason.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,7 +47,7 @@ fn health_finds_whatever_the_edge_says_of_itself() {
     }
 }
 
-/// Whatever was checked, and however it went.
+/// Whatever was checked, and with any result.
 #[test]
 fn what_is_lost_during_the_run_is_found_at_its_end() {
     let cases: [(&str, serde_json::Value, &str); 4] = [

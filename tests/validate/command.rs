@@ -1,4 +1,4 @@
-//! The command as an operator runs it, and what it said.
+//! The command as an operator runs it, and its output.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use testkit::http::{Client, DEFAULT};
 use testkit::place;
 use testkit::{ChromaServer, Content};
 
-/// What a shell may have set.
+/// Variables that a shell may have set.
 const VARIABLES: [&str; 8] = [
     "CHROMA_EDGE_TOKEN",
     "HTTP_PROXY",
@@ -23,7 +23,7 @@ const VARIABLES: [&str; 8] = [
     "SSL_CERT_FILE",
 ];
 
-/// A run that is over.
+/// A finished run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -32,12 +32,12 @@ pub struct Ran {
     pub report: Value,
 }
 
-/// The patience of runs that are to find a fault: what is wrong stays wrong.
+/// The patience of runs that should find a fault: what is wrong stays wrong.
 const LITTLE: &str = "4";
-/// The patience of runs that are to pass, on a busy machine.
+/// The patience of runs that should pass, on a busy machine.
 pub const MUCH: &str = "--patience=60";
 
-/// The command, ready to be started.
+/// Returns the command, ready to start.
 pub fn command(url: &str, options: &[&str]) -> Command {
     let mut command = unhurried(url, options);
     if !options.contains(&MUCH) {
@@ -46,7 +46,7 @@ pub fn command(url: &str, options: &[&str]) -> Command {
     command
 }
 
-/// The command with these options and no others.
+/// Returns the command with these options and no others.
 pub fn unhurried(url: &str, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chroma-edge"));
     for name in VARIABLES {
@@ -71,7 +71,7 @@ pub fn validate_plainly(url: &str, options: &[&str]) -> Ran {
     ended(command(url, options).output().expect("the command"), Path::new(""))
 }
 
-/// What a started one has said, at its end.
+/// Waits for the end of a started run, and returns its output.
 pub fn end_of(child: Child) -> Ran {
     ended(child.wait_with_output().expect("the command"), Path::new(""))
 }
@@ -87,7 +87,7 @@ fn ended(output: Output, report: &Path) -> Ran {
 }
 
 impl Ran {
-    /// The outcome of this check.
+    /// Returns the outcome of this check.
     #[track_caller]
     pub fn check(&self, name: &str) -> &Value {
         let found = self.report["checks"].as_array().and_then(|list| list.iter().find(|one| one["check"] == name));
@@ -101,7 +101,7 @@ impl Ran {
         self
     }
 
-    /// The check failed, and said this; the table says so too.
+    /// Checks that the check failed with this message, which the table must show too.
     #[track_caller]
     pub fn assert_failed(&self, name: &str, why: &str) -> &Self {
         assert_eq!(self.code, Some(1), "{self:#?}");
@@ -114,12 +114,12 @@ impl Ran {
         self
     }
 
-    /// How many collections it says it has kept.
+    /// Returns how many collections it reports as left behind.
     pub fn left(&self) -> usize {
         self.report["left_behind"].as_array().map_or(0, Vec::len)
     }
 
-    /// Runs every removal that was printed, as an operator pastes it, and sees all of this run's collections gone.
+    /// Runs every printed removal as an operator would paste it, and checks that all collections of this run are gone.
     #[track_caller]
     pub fn assert_removable(&self, from: &[&Client]) {
         let lines: Vec<&str> = self.said().filter(|line| line.starts_with("curl ")).collect();
@@ -136,19 +136,19 @@ impl Ran {
     }
 }
 
-/// The collections that runs have left, as this server lists them.
+/// Returns the collections that runs have left, as this server lists them.
 pub fn own(client: &Client) -> Vec<String> {
     let list = client.get(&format!("{DEFAULT}/collections?limit=1000")).expect(200).json();
     let names = list.as_array().expect("a list").iter().map(|one| one["name"].as_str().expect("a name").to_owned());
     names.filter(|name| name.starts_with("AUTOTEST_")).collect()
 }
 
-/// Everything that these servers hold.
+/// Returns everything that these servers hold.
 pub fn held(servers: &[ChromaServer]) -> Vec<Content> {
     servers.iter().map(|server| Content::of(&server.client(), TENANT)).collect()
 }
 
-/// A file with this text, in a folder of its own that goes away with it.
+/// Writes a file with this text, in a folder that is removed with it.
 pub fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = place::data_dir("validate");
     let path = folder.path().join(name);

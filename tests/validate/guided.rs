@@ -1,4 +1,4 @@
-//! The guided outage, with a test for its operator: it does what standard output asks for, and nothing else.
+//! The guided outage, with a test as its operator: it does what standard output asks for, and nothing else.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
@@ -12,14 +12,14 @@ use testkit::http::{DEFAULT, record_path};
 use testkit::workload::{Plan, Workload};
 use testkit::{ChromaServer, Cluster, place};
 
-/// What the operator is asked for.
+/// What the operator is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Request {
     Suspend,
     Resume,
 }
 
-/// How a walk ended.
+/// How a guided run ended.
 #[derive(Debug)]
 struct Walked {
     code: Option<i32>,
@@ -27,7 +27,7 @@ struct Walked {
     report: Value,
 }
 
-/// Runs the guided mode; `operate` does what is asked.
+/// Runs the guided mode. `operate` does what is asked.
 fn walk(url: &str, options: &[&str], mut operate: impl FnMut(Request)) -> Walked {
     let folder = place::data_dir("validate");
     let report = folder.path().join("report.json");
@@ -103,7 +103,7 @@ fn the_replica_hangs_and_goes_on() {
     assert_eq!(held(&cluster.servers), before);
 }
 
-/// As docs/go-live.md asks for it: under load.
+/// As docs/go-live.md requires: under load.
 #[test]
 fn clients_never_stop_writing() {
     let mut cluster = inhabited();
@@ -199,7 +199,7 @@ fn content_that_differs_afterwards_is_found() {
     assert!(differences["shown"][0]["place"].as_str().is_some_and(|place| place.ends_with("record \"stray\"")));
 }
 
-/// A record that the edge knows nothing of, in the collection from before the outage.
+/// Adds a record that the edge does not know to the collection from before the outage.
 fn stray(server: &ChromaServer) {
     let name = own(&server.client()).into_iter().find(|name| name.ends_with("_before")).expect("the collection");
     let found = server.client().get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();

@@ -1,4 +1,4 @@
-//! Ctrl-C in the middle: the run ends at once and names what it leaves.
+//! Ctrl-C in the middle: the run ends at once and names what it leaves behind.
 
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -22,7 +22,7 @@ fn what_is_left_is_named_with_its_removal() {
             let answer = pass(asked);
             if asked.method == "POST" && asked.path.ends_with(operation) {
                 reached.lock().expect("no thread panics here").send(()).expect("the test");
-                // Until the test is over: the answer never comes.
+                // Waits until the test is over: the answer never comes.
                 let _ = held.lock().expect("no thread panics here").recv();
             }
             answer

@@ -1,4 +1,4 @@
-//! A relay between the command and the edge that answers falsely, as a test says.
+//! A relay between the command and the edge that answers falsely, as a test decides.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ pub struct Asked {
     pub path: String,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// The collection in its path: its name, if it was created through this liar.
+    /// The name of the collection in its path, if it was created through this liar.
     pub collection: Option<String>,
 }
 
@@ -28,13 +28,13 @@ impl Asked {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// Whether it does this to a collection that belongs to this check.
+    /// Returns whether it is this operation on a collection that belongs to this check.
     pub fn is(&self, method: &str, ending: &str, check: &str) -> bool {
         let own = self.collection.as_ref().is_some_and(|name| name.contains(&format!("_{check}_")));
         self.method == method && self.path.split('?').next().is_some_and(|path| path.ends_with(ending)) && own
     }
 
-    /// Whether it asks for this page.
+    /// Returns whether it requests this page.
     pub fn is_page(&self, path: &str) -> bool {
         self.path.split('?').next() == Some(path)
     }
@@ -48,7 +48,7 @@ pub struct Liar {
 }
 
 impl Liar {
-    /// In front of this edge. `pass` sends a request on.
+    /// Starts a liar in front of this edge. `pass` sends a request on.
     pub fn before(
         edge: &Edge,
         lie: impl Fn(&Asked, &dyn Fn(&Asked) -> Answer) -> Answer + Send + Sync + 'static,
@@ -85,25 +85,25 @@ impl Liar {
         &self.url
     }
 
-    /// Every request so far.
+    /// Returns every request so far.
     pub fn seen(&self) -> Vec<Asked> {
         self.asked.lock().expect("no thread panics here").clone()
     }
 }
 
-/// The name of the collection in the path; what the path has, where no such id was given out.
+/// Returns the name of the collection in the path, or the path's own text if no such id was given out.
 fn collection_of(seen: &Seen, names: &BTreeMap<String, String>) -> Option<String> {
     let part = seen.endpoint().split("/collections/").nth(1)?.split('/').next().unwrap_or_default();
     Some(names.get(part).cloned().unwrap_or_else(|| part.to_owned()))
 }
 
-/// An answer that the edge did not give.
+/// Returns an answer that the edge did not give.
 pub fn made_up(status: u16, body: &Value) -> Answer {
     let headers = vec![("content-type".to_owned(), "application/json".to_owned())];
     Answer { status, headers, body: body.to_string().into_bytes() }
 }
 
-/// An answer with its JSON changed.
+/// Returns the answer with its JSON changed.
 pub fn changed(mut answer: Answer, change: impl FnOnce(&mut Value)) -> Answer {
     let mut body = answer.json();
     change(&mut body);
@@ -111,7 +111,7 @@ pub fn changed(mut answer: Answer, change: impl FnOnce(&mut Value)) -> Answer {
     answer
 }
 
-/// An answer without a header.
+/// Returns the answer without a header.
 pub fn without(mut answer: Answer, header: &str) -> Answer {
     answer.headers.retain(|(name, _)| name != header);
     answer

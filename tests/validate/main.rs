@@ -1,5 +1,5 @@
-//! `chroma-edge validate` against a real edge and real servers: it passes where all is well, and each check fails for
-//! its own reason where something is not.
+//! `chroma-edge validate` against a real edge and real servers: it passes if all is well, and each check fails for its
+//! own reason if something is not.
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 

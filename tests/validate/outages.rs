@@ -1,4 +1,4 @@
-//! A deployment that is away, half away, or not what it seems: clear words, and never a hang.
+//! A deployment that is away, partly away, or not what it seems: clear messages, and never a hang.
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use testkit::place::wait_for;
 use testkit::postgres::Postgres;
 use testkit::{ChromaServer, Cluster, Edge};
 
-/// Health says why, and nothing else was begun.
+/// Checks that health gives the reason, and that nothing else was begun.
 #[track_caller]
 fn assert_nothing_begun(ran: &Ran, why: &str) {
     ran.assert_failed("health", why);
@@ -115,7 +115,7 @@ fn the_runs_limit_ends_it_and_what_is_left_is_named() {
     let held = std::sync::Mutex::new(held);
     let liar = Liar::before(&cluster.edge, move |asked, pass| {
         if asked.is("POST", "/add", "documents") {
-            // Until the test is over.
+            // Waits until the test is over.
             let _ = held.lock().expect("no thread panics here").recv();
         }
         pass(asked)
@@ -162,7 +162,7 @@ fn an_edge_is_no_instance() {
     assert_eq!(ran.code, Some(2), "{ran:#?}");
     assert!(ran.stderr.contains("is an edge: --instances takes replica's own address"), "{ran:#?}");
     assert_eq!(own(&cluster.client()), Vec::<String>::new());
-    // One whose own pages cannot be reached there.
+    // An edge whose own pages cannot be reached at this address.
     let hidden = Liar::before(&cluster.edge, |asked, pass| match asked.is_page("/health") {
         true => super::liar::made_up(404, &json!({})),
         false => pass(asked),
@@ -195,7 +195,7 @@ fn certificates_are_checked_against_the_systems_authorities() {
     assert!(ran.stdout.contains("TLS: its certificate is not good"), "{ran:#?}");
 }
 
-/// Another authority's.
+/// Returns another authority's certificate.
 #[cfg(feature = "tls")]
 fn strangers_authority() -> String {
     testkit::authority::certified("localhost").authority

@@ -1,4 +1,4 @@
-//! A report that cannot be written: what the run has found, and what it has left, is said all the same.
+//! A report that cannot be written: the run's findings and what it leaves behind are still printed.
 
 use std::fs::File;
 use std::io::Read;

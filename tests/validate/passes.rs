@@ -1,4 +1,4 @@
-//! On a healthy deployment every check passes, nothing of the run is left, and no other content has changed.
+//! On a healthy deployment every check passes, the run leaves nothing behind, and no other content has changed.
 
 use serde_json::json;
 
@@ -8,16 +8,16 @@ use testkit::Cluster;
 use testkit::cluster::add;
 use testkit::http::{DEFAULT, record_path};
 
-/// What another run has left.
+/// A collection that another run has left.
 const OTHER: &str = "AUTOTEST_0ddba11abc_documents_one";
 
-/// A cluster with content of other clients, one collection of another run among it.
+/// Starts a cluster with content of other clients, including one collection of another run.
 fn inhabited() -> Cluster {
     let cluster = Cluster::two();
     let customers = cluster.create("customers");
     (0..5).for_each(|n| drop(add(&cluster.client(), &customers, &format!("c{n}")).expect(201)));
     let other = cluster.create(OTHER);
-    // Somebody's, that no run has made.
+    // A client's collections, which no run has made.
     cluster.create("AUTOTEST_customers");
     cluster.create("AUTOTEST_0ddba11abc_wishes_one");
     add(&cluster.client(), &other, "kept").expect(201);
@@ -53,7 +53,7 @@ fn removal(url: &str) -> String {
     format!("curl -fsS -X DELETE '{url}{DEFAULT}/collections/{OTHER}'")
 }
 
-/// Whatever was asked for besides reading was about a collection under this prefix.
+/// Checks that every request other than reads was about a collection with this prefix.
 fn assert_written_to_own_alone(liar: &Liar, prefix: &str) {
     let mut writes = 0;
     for asked in liar.seen() {

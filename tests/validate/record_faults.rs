@@ -1,4 +1,4 @@
-//! Faults in record operations: each is found by the check that is meant to find it, and for its own reason.
+//! Faults in record operations: each is found by the check that is meant to find it, for its own reason.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::liar::{Asked, Liar, changed, made_up};
 use testkit::Cluster;
 use testkit::http::{Answer, Client, DEFAULT, record_path};
 
-/// Runs this check through this lie; it must fail like this, and what it left can be removed.
+/// Runs this check through this lie. It must fail with this reason, and what it left behind can be removed.
 #[track_caller]
 fn assert_found(
     check: &str,
@@ -168,7 +168,7 @@ fn reads_finds_a_stranger_who_answers() {
     });
 }
 
-/// A record of one server is changed while the check goes on; nothing on the way lies.
+/// Changes a record of one server while the check runs. No relay lies.
 #[track_caller]
 fn assert_found_behind_the_back(
     (check, ending, operation, changes): (&'static str, &'static str, &'static str, Value),

@@ -1,4 +1,4 @@
-//! Mistakes in what was asked: exit code 2, before anything is written.
+//! Invalid requests to the command: exit code 2, before anything is written.
 
 use std::os::unix::ffi::OsStrExt;
 

@@ -1,4 +1,4 @@
-//! Faults in the accounting: a write too many, one too few, one without an end, one executed twice.
+//! Faults in the accounting: one write too many, one too few, one without an end, one executed twice.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -45,7 +45,7 @@ fn a_write_too_few_is_found() {
     });
 }
 
-/// A write of which the edge cannot say whether it is journaled may be one transaction, or none: neither is a fault.
+/// If the edge cannot tell whether a write is journaled, it may be one transaction or none. Neither is a fault.
 #[test]
 fn a_write_of_which_nobody_knows_is_counted_as_such() {
     let cluster = Cluster::two();

@@ -1,11 +1,11 @@
-// A headless Chromium, spoken to through its pipe: no WebSocket, no package.
+// A headless Chromium, controlled through its pipe, without a WebSocket or a package.
 
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-/** The browser's program, or null. */
+/** Returns the browser's program, or null. */
 export function findChromium() {
   const names = [process.env.CHROMIUM, "chromium", "chromium-browser", "google-chrome"].filter(Boolean);
   return names.find((name) => spawnSync(name, ["--version"]).status === 0) ?? null;
@@ -56,14 +56,14 @@ export class Chromium {
     await loaded;
   }
 
-  /** What the expression comes to in the page; promises are awaited. */
+  /** Evaluates the expression in the page and returns its value. Promises are awaited. */
   async run(expression) {
     const { result, exceptionDetails } = await this.send("Runtime.evaluate", { expression, awaitPromise: true, returnByValue: true });
     if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
     return result.value;
   }
 
-  /** A key, as a person presses it. */
+  /** Presses a key, as a person would. */
   async press(key, code = key, text = undefined) {
     const codes = { Tab: 9, Enter: 13, End: 35, Home: 36, ArrowUp: 38, ArrowDown: 40, Delete: 46 };
     const all = { key, code, text, windowsVirtualKeyCode: codes[key] };
@@ -71,7 +71,7 @@ export class Chromium {
     await this.send("Input.dispatchKeyEvent", { type: "keyUp", ...all });
   }
 
-  /** Asks it to end, with all its processes; kills what does not. A profile that they still write is left behind. */
+  /** Asks it to end, with all its processes, and kills it otherwise. A profile that they still write to is left behind. */
   async close() {
     const grace = setTimeout(() => this.process.kill("SIGKILL"), 5000);
     this.session = undefined;

@@ -41,7 +41,7 @@ export class FakeClock {
   }
 }
 
-/** A fetch that gives out answers: a Response, an Error to throw, or what a function of the request returns. */
+/** Returns a fetch with scripted answers: a Response, an Error to throw, or the result of a function of the request. */
 export function scriptedFetch(answers) {
   const sent = [];
   const fetch = async (url, init = {}) => {

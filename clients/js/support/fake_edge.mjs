@@ -1,4 +1,4 @@
-// A double of the edge that keeps to clients/PROTOCOL.md, in this process: what clients see of transactions, no Chroma.
+// A double of the edge that follows clients/PROTOCOL.md, in this process: transactions as clients see them, without Chroma.
 
 import { createServer } from "node:http";
 import { randomUUID } from "node:crypto";
@@ -20,7 +20,7 @@ export class FakeEdge {
   documents = new Map();
   pages = new Map();
   transactions = new Map();
-  /** Whether ?wait is kept to. */
+  /** Whether ?wait is honored. */
   waits = true;
   #sequence = 0;
   #log = [];
@@ -52,7 +52,7 @@ export class FakeEdge {
     return this.requests.filter(({ path }) => path.startsWith("/transaction/safety/transaction/"));
   }
 
-  /** Instances are back: what is pending is executed. */
+  /** Brings the instances back, and executes what is pending. */
   recover() {
     this.up = true;
     for (const one of this.transactions.values()) {
@@ -186,7 +186,7 @@ export class FakeEdge {
         if (session !== null && shown.client_session !== session) continue;
         if (id !== null && ![shown.transaction_id, shown.client_transaction_id].includes(id)) continue;
         const text = `id: ${number}\r\nevent: ${event}\r\ndata: ${JSON.stringify(shown)}\r\n\r\n`;
-        // In two pieces, so that readers must put lines together.
+        // In two pieces, so that readers must join lines.
         response.write(text.slice(0, 9));
         await new Promise((resolve) => setImmediate(resolve));
         response.write(text.slice(9));

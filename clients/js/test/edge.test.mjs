@@ -77,7 +77,7 @@ test("an application that repeats what had no outcome repeats the same write", a
   edge.recover();
   assert.equal((await client.add("c", other)).replayed, true);
   assert.deepEqual([edge.executed.length, edge.transactions.size], [2, 2]);
-  // Once it has its outcome, the same request is another write again.
+  // Once it has its outcome, the same request is a new write.
   await client.add("c", other);
   assert.deepEqual([edge.executed.length, edge.transactions.size], [3, 3]);
 });
@@ -322,7 +322,7 @@ test("fetch: a timing gap is waited for; abandoned is an error answer; aborting 
   await assert.rejects(send(), (error) => error instanceof TypeError && typeof error.transactionId === "string");
 });
 
-// The official client where it is installed: CHROMA_EDGE_CACHE is where scripts/setup.sh puts it.
+// The official client, if it is installed: CHROMA_EDGE_CACHE is where scripts/setup.sh puts it.
 let chromadb = null;
 for (const from of [process.env.CHROMA_EDGE_CACHE && `${process.env.CHROMA_EDGE_CACHE}/js/`, import.meta.url].filter(Boolean)) {
   try {

@@ -1,4 +1,4 @@
-// What is retried, how often, after how long: on a clock of its own, without a network.
+// What is retried, how often, and after which delay: on a fake clock, without a network.
 
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";

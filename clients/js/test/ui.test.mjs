@@ -1,4 +1,4 @@
-// The list of operations in a real Chromium: what is in the page, what a screen reader is told, what keys do.
+// The list of operations in a real Chromium: the content of the page, what a screen reader announces, and the keys.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -9,7 +9,7 @@ import { FakeEdge } from "../support/fake_edge.mjs";
 
 const program = findChromium();
 const skip = program ? false : "no Chromium here (Debian and Ubuntu: apt-get install chromium; or CHROMIUM names one)";
-// The library's own page rules: nothing inline, nothing from elsewhere.
+// The library's own page rules: nothing inline, and nothing from elsewhere.
 const PAGE = `<!doctype html><html lang="en"><head><meta charset="utf-8"><title>t</title>
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'none'; require-trusted-types-for 'script'">
 </head><body><button id="before">before</button><div id="list"></div><script type="module" src="/page.js"></script></body></html>`;

@@ -1,4 +1,4 @@
-"""A double of the edge that keeps to clients/PROTOCOL.md, on threads: what clients see of transactions, no Chroma."""
+"""A double of the edge that follows clients/PROTOCOL.md, on threads: transactions as clients see them, without Chroma."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Client(WithEdge):
         self.edge.recover()
         self.assertTrue(client.add("c", other).replayed)
         self.assertEqual((len(self.edge.executed), len(self.edge.transactions)), (2, 2))
-        # Once it has its outcome, the same request is another write again.
+        # Once it has its outcome, the same request is a new write.
         client.add("c", other)
         self.assertEqual((len(self.edge.executed), len(self.edge.transactions)), (3, 3))
 

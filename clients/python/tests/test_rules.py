@@ -1,4 +1,4 @@
-"""What is retried, how often, after how long: on a clock of its own, without a network, through both drivers."""
+"""What is retried, how often, and after which delay: on a fake clock, without a network, through both drivers."""
 
 import asyncio
 import json
@@ -40,7 +40,7 @@ DONE = (201, {"n": 1})
 
 
 class Case:
-    """A client on a fake clock that gets the answers in order, the last one for ever."""
+    """A client on a fake clock that gets these answers in order, and repeats the last one."""
 
     def __init__(self, answers, asynchronous=False, random=lambda: 0.5, **policy):
         self.answers, self.sent, self.slept, self.told, self.time = list(answers), [], [], [], 0.0

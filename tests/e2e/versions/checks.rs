@@ -1,4 +1,4 @@
-//! What must work on every pair of servers, one question each.
+//! What must work on every pair of servers, one check each.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use testkit::http::{DEFAULT, record_path};
 use testkit::random::{Random, seed};
 use testkit::{ChromaServer, ops};
 
-/// A question: it panics where the answer is no.
+/// A check: it panics if something does not work.
 pub type Check = fn(&mut Cluster);
 
-/// Each with what the table calls it.
+/// Each with its name in the table.
 pub const CHECKS: [(&str, Check); 7] = [
     ("definitions are copied exactly", definitions),
     ("a collection is found by name and by id", lookups),
@@ -22,7 +22,7 @@ pub const CHECKS: [(&str, Check); 7] = [
     ("what existed before is adopted", adoption),
 ];
 
-/// The parts of a creation that define a collection; what a server refuses is none of these questions.
+/// The parts of a creation that define a collection. Definitions that a server refuses are not part of these checks.
 fn definitions_to_copy() -> Vec<(&'static str, Value)> {
     let all = json!({ "space": "ip", "ef_construction": 50, "ef_search": 33, "max_neighbors": 8, "resize_factor": 1.5,
         "sync_threshold": 500, "batch_size": 50, "num_threads": 1 });
@@ -72,7 +72,7 @@ fn lookups(cluster: &mut Cluster) {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     check("renamed");
     client.get(&format!("{DEFAULT}/collections/looked-up")).expect(404);
-    // Another one by the old name is another one.
+    // A new collection with the old name is a different one.
     let other = cluster.create("looked-up");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     check("renamed");
@@ -149,7 +149,7 @@ fn failover(cluster: &mut Cluster) {
     assert_eq!(ids(&cluster.client(), &collection), ["before", "without-primary", "without-replica", "after"]);
 }
 
-/// Twins that each server had by itself: adopted, compared through what the servers show, and served from both.
+/// Twins that each server had before: adopted, compared through what the servers show, and served from both.
 fn adoption(cluster: &mut Cluster) {
     cluster.edge.kill();
     for server in &cluster.servers {
@@ -165,7 +165,7 @@ fn adoption(cluster: &mut Cluster) {
     assert_equal_everywhere(cluster);
 }
 
-/// Both servers hold the same, and show it in the edge's stead; nothing is diverged anywhere.
+/// Checks that both servers hold the same and show it when asked directly, and that nothing is diverged.
 #[track_caller]
 fn assert_equal_everywhere(cluster: &Cluster) {
     cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -174,7 +174,7 @@ fn assert_equal_everywhere(cluster: &Cluster) {
     let of = |server: &ChromaServer| Content::of(&server.client(), testkit::cluster::TENANT);
     let mut held: Vec<Content> = cluster.servers.iter().map(of).collect();
     held.push(Content::of(&cluster.client(), testkit::cluster::TENANT));
-    // A schema that only one of them can show says nothing.
+    // A schema that only one of them can show cannot be compared.
     let schema = |content: &Content| content.collections.values().all(|one| !one.definition.schema.is_null());
     if !held.iter().all(schema) {
         held.iter_mut().flat_map(|content| content.collections.values_mut()).for_each(|one| {

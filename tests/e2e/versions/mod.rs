@@ -1,5 +1,5 @@
-//! Other versions of Chroma, alone and mixed: what works, what a server can do, and what becomes of one with which
-//! nothing can be done exactly. The table in `docs/compatibility.md` is made here (`make compatibility`).
+//! Other versions of Chroma, alone and mixed: what works, what each server supports, and what happens to a server with
+//! which nothing can be done exactly. `make compatibility` uses this to make the table in `docs/compatibility.md`.
 
 mod checks;
 mod servers;
@@ -11,7 +11,7 @@ use testkit::cluster::Cluster;
 
 use self::checks::CHECKS;
 
-/// A primary and a replica of these versions, and an edge.
+/// Starts a primary and a replica of these versions, and an edge.
 fn pair(versions: [Version; 2]) -> Cluster {
     Cluster::of(versions.map(ChromaServer::of_version).into(), |edge| edge)
 }

@@ -1,5 +1,5 @@
-//! What a server can do is shown, a copy that is not exact is diverged, and a server with which nothing can be done exactly
-//! is left alone, in one clear line.
+//! The edge shows what a server supports. A copy that is not exact is diverged. A server with which nothing can be done
+//! exactly is left alone, with one clear line in the log.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use testkit::{ChromaServer, Edge};
 
 use super::pair;
 
-/// Between a server and the edge: what it does to answers, or to what is sent.
+/// Starts a relay between a server and the edge that changes requests or answers.
 fn before(
     server: &ChromaServer,
     lie: impl Fn(Seen, &dyn Fn(&Seen) -> Answer) -> Answer + Send + Sync + 'static,
@@ -37,7 +37,7 @@ fn what_each_server_can_do_is_shown() {
     assert_eq!(capabilities(&cluster.edge), expected);
 }
 
-/// What only one of two servers takes would leave the other one without a copy.
+/// A write that only one of two servers accepts would leave the other one without a copy.
 #[test]
 fn a_mixed_pair_follows_the_weaker() {
     let cluster = pair([Version::Current, Version::Older("1.3.7")]);
@@ -58,7 +58,7 @@ fn a_mixed_pair_follows_the_weaker() {
     assert_eq!(refused["reason"], "uneven_servers", "{refused}");
 }
 
-/// A server that is restarted with another version is looked at again, and a pair may be brought up to date one by one.
+/// A server that is restarted with another version is inspected again, and a pair may be updated one by one.
 #[test]
 fn a_server_that_becomes_another_version_is_looked_at_again() {
     let mut cluster = pair([Version::Older("1.3.7"); 2]);
@@ -75,7 +75,7 @@ fn a_server_that_becomes_another_version_is_looked_at_again() {
     cluster.assert_converged();
 }
 
-/// As Chroma 1.2.2 did it, whatever it says of itself: a copy by schema silently becomes l2.
+/// Chroma 1.2.2 did this, whatever version the server reports: a copy by schema silently becomes l2.
 #[test]
 fn a_copy_that_is_not_exact_is_diverged() {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
@@ -105,14 +105,14 @@ fn a_copy_that_is_not_exact_is_diverged() {
     );
     assert_eq!(client.get("/health").expect(200).json()["status"], "degraded");
     assert!(edge.log().contains("the copy of a definition is not exact"));
-    // It stays so: comparing it finds the same.
+    // It stays diverged: a comparison finds the same.
     std::thread::sleep(Duration::from_secs(2));
     assert_eq!(edge.status()["diverged"].as_array().map(Vec::len), Some(1));
     let pinned = client.with_header("chroma-edge-instance", "replica");
     assert_eq!(pinned.get(&format!("{DEFAULT}/collections/sums")).status, 503);
 }
 
-/// A document without this route, as from a server that does not have it.
+/// Starts a relay that removes this route from the document, as if the server did not have it.
 fn without_upsert(server: &ChromaServer) -> Relay {
     before(server, |seen, pass| {
         let mut answer = pass(&seen);
@@ -141,7 +141,7 @@ fn nothing_is_sent_to_a_server_that_is_not_supported() {
     assert_eq!(health["status"], "degraded");
     let line = health["unsupported_instances"][0].as_str().expect("a line").to_owned();
     assert!(line.starts_with("replica: it does not know post ") && line.ends_with("/upsert"), "{line}");
-    // The other one serves, and nobody waits for what is never seen.
+    // The other server serves, and nothing waits for the one that is never used.
     let (_, took) = timed(|| testkit::cluster::create(&edge.client(), "alone"));
     assert!(took < Duration::from_secs(2), "it took {took:?}");
     std::thread::sleep(Duration::from_secs(2));
@@ -160,7 +160,7 @@ fn nothing_is_sent_to_a_server_that_is_not_supported() {
     assert!(writes(&relays[0].seen()).is_empty(), "{:?}", relays[0].seen());
 }
 
-/// Where a gateway hides the document, the servers' behaviour tells.
+/// If a gateway hides the document, the edge finds out from the servers' behavior.
 #[test]
 fn a_hidden_document_is_no_hindrance() {
     let servers = [ChromaServer::fresh(), ChromaServer::of_version(Version::Older("1.0.20"))];
@@ -189,7 +189,7 @@ fn databases(client: &Client) -> Vec<String> {
     list.as_array().expect("a list").iter().map(|one| one["name"].as_str().expect("a name").to_owned()).collect()
 }
 
-/// What a crash left of a trial is swept at the next look, and clients see nothing of it meanwhile.
+/// The next inspection removes what a crash left of a trial, and clients never see it.
 #[test]
 fn the_place_of_trials_is_hidden_and_swept() {
     let (old, new) = (ChromaServer::of_version(Version::Older("1.3.7")), ChromaServer::fresh());

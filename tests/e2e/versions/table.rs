@@ -55,7 +55,7 @@ fn row(versions: [Version; 2]) -> String {
     let arrays = shown(&|can| yes(&can["metadata_arrays"]));
     write!(row, "| {by_id} | {} | {arrays} ", shown(&by)).expect("a string");
     for (question, check) in CHECKS {
-        // What one check leaves behind may fail the next one: the table then says so.
+        // The remains of one check may fail the next one. The table shows it.
         let held = catch_unwind(AssertUnwindSafe(|| check(&mut cluster))).is_ok();
         println!("{first} and {second}: {question}: {held}");
         row.push_str(if held { "| yes " } else { "| **no** " });

@@ -1,6 +1,6 @@
 """Transaction ids, safe retries and recovery for writes to Chroma through chroma-edge.
 
-What is sent and relied on: clients/PROTOCOL.md.
+clients/PROTOCOL.md describes the requests, and what the client relies on.
 """
 
 from ._aio import AsyncTransactionSafetyClient

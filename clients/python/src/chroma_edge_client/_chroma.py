@@ -1,4 +1,4 @@
-"""The official client with safe writes under it."""
+"""The official client with safe writes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def safe_http_client(
     on_event: Optional[OnEvent] = None,
     **options: Any,
 ) -> Any:
-    """`chromadb.HttpClient(host, port, ssl, headers, **options)` whose writes carry transaction ids, are retried when that
-    is safe, and wait for the edge's recovery. Everything else is the official client's.
+    """Returns `chromadb.HttpClient(host, port, ssl, headers, **options)` whose writes carry transaction ids, are retried
+    if that is safe, and wait for the edge's recovery. Everything else works as in the official client.
 
-    The official client takes no transport, so the one of its httpx client is put into another; tested with chromadb 1.5.9.
-    Raises RuntimeError where a version keeps it elsewhere.
+    The official client accepts no transport, so this wraps the one of its httpx client. Tested with chromadb 1.5.9.
+    Raises RuntimeError for a version that keeps it elsewhere.
     """
-    import chromadb  # Here: the rest of this package works without it.
+    import chromadb  # Imported here, since the rest of this package works without it.
 
     given = None if headers is None else dict(headers)
     client = chromadb.HttpClient(host=host, port=port, ssl=ssl, headers=given, **options)
@@ -42,7 +42,7 @@ def safe_http_client(
         return SafeTransport(inner, edge_url, policy=policy, session=session, on_event=on_event)
 
     http._transport = safe(http._transport)
-    # Proxies from the environment have transports of their own.
+    # Proxies from the environment have their own transports.
     mounts = getattr(http, "_mounts", {})
     for pattern, inner in list(mounts.items()):
         if inner is not None:

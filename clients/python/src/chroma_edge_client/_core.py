@@ -1,7 +1,7 @@
-"""The rules of an operation, from its id to its outcome; no I/O.
+"""The rules of an operation, from its id to its outcome. No I/O.
 
-An operation is a generator: it yields what is to be done (`Send`, `Sleep`, `Tell`, `Call`) and is sent what came of it.
-Drivers, one that blocks and one that awaits, do it: so both clients and both transports follow the same rules.
+An operation is a generator: it yields commands (`Send`, `Sleep`, `Tell`, `Call`) and is sent their results. A blocking
+and an awaiting driver execute the commands, so that both clients and both transports follow the same rules.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ._errors import (
 )
 from ._types import Policy, Result, Transaction, TransactionEvent
 
-#: The edge accepts no longer wait in one request.
+#: The longest wait that the edge accepts in one request.
 LONGEST_WAIT = 60
-#: How much longer than asked for the answer to a waiting request may take.
+#: How much longer than the requested wait the answer may take.
 WAIT_SLACK = 15.0
 FINAL = frozenset({"COMPLETED", "RECOVERED", "ABANDONED"})
 TRANSIENT = frozenset({429, 502, 503, 504})
-#: Writes without an outcome that are remembered, and for how long.
+#: How many writes without an outcome are remembered, and for how long.
 UNFINISHED = 1000
 UNFINISHED_SECONDS = 3600.0
 _READ = re.compile(r"/collections/[^/]+/(get|query|search|count)/?$")
@@ -44,13 +44,13 @@ _ID = re.compile(r"[\x21-\x7e]{1,255}\Z")
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer. `made`: put together here, out of a stored transaction."""
+    """A complete answer. `made`: built here from a stored transaction."""
 
     status: int
     headers: Mapping[str, str]
     content: bytes
     made: bool = False
-    #: The driver's own form of it.
+    #: The driver's own representation of it.
     native: Any = None
 
     @property
@@ -66,7 +66,7 @@ class Answer:
 
     @property
     def retry_after(self) -> float:
-        """Seconds that it asks to wait; 0 when it does not say."""
+        """The seconds that the answer asks to wait, or 0 if it does not say."""
         try:
             seconds = float(self.headers.get("retry-after", "0"))
         except ValueError:
@@ -76,7 +76,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Lost:
-    """No answer: the connection was lost, or it took too long."""
+    """No answer: the connection was lost, or the answer took too long."""
 
     error: Exception
 
@@ -84,7 +84,7 @@ class Lost:
 @dataclass(frozen=True)
 class Request:
     method: str
-    #: Beginning with a slash, below the edge's URL.
+    #: Begins with a slash, below the edge's URL.
     path: str
     headers: Dict[str, str]
     content: Optional[bytes] = None
@@ -108,7 +108,7 @@ class Tell:
 
 @dataclass(frozen=True)
 class Call:
-    """A function of the caller's, whose result may have to be awaited."""
+    """A function of the caller, whose result may have to be awaited."""
 
     function: Callable[..., Any]
     arguments: Tuple[Any, ...]
@@ -120,17 +120,17 @@ Steps = Generator[Command, Any, Any]
 
 @dataclass(frozen=True)
 class Operation:
-    """One logical operation; its id is chosen here, once."""
+    """One logical operation. Its id is chosen once, here."""
 
     request: Request
-    #: None for what changes nothing.
+    #: None for operations that change nothing.
     transaction_id: Optional[str]
     operation: str
     label: str
 
     @property
     def asking_headers(self) -> Dict[str, str]:
-        """For questions about it: its own, credentials among them."""
+        """The headers for questions about it: its own, including credentials."""
         left_out = {"content-type", "content-length", "transaction-id", "transfer-encoding", "host"}
         return {name: value for name, value in self.request.headers.items() if name.lower() not in left_out}
 
@@ -140,10 +140,10 @@ class Outcome:
     answer: Optional[Answer] = None
     transaction: Optional[Transaction] = None
     recovered: bool = False
-    #: The edge holds the write; the time for waiting is over, or nobody wanted to wait.
+    #: The edge holds the write, and the time for waiting is over, or the caller did not want to wait.
     pending: bool = False
     abandoned: bool = False
-    #: The edge held the write, and no longer knows of it.
+    #: The edge held the write, and no longer knows it.
     forgotten: bool = False
     no_answer: Optional[Exception] = None
 
@@ -155,8 +155,8 @@ class Settled:
 
 
 class Unfinished:
-    """Writes that ended here without an outcome: no answer, or none in time. The same request once more is a repetition
-    by the application, and goes under the same id, so that it is executed once."""
+    """Writes that ended here without an outcome: no answer, or none in time. If the application sends the same request
+    again, it is a repetition and gets the same id, so that the write is executed once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -191,7 +191,7 @@ def _content_of(request: Request) -> bytes:
 
 @dataclass
 class Rules:
-    """Policy with what tests put in the place of chance and time."""
+    """The policy, and what tests substitute for randomness and time."""
 
     policy: Policy = field(default_factory=Policy)
     now: Callable[[], float] = time.monotonic
@@ -199,7 +199,7 @@ class Rules:
     unfinished: Unfinished = field(default_factory=lambda: Unfinished())
 
     def backoff(self, retry: int, answer: Optional[Answer]) -> float:
-        """Full jitter: anything up to a bound that doubles, after what the edge asks for."""
+        """Full jitter: a random delay up to a bound that doubles, after the delay that the edge asks for."""
         policy = self.policy
         bound = min(policy.max_retry_delay, policy.initial_retry_delay * 2.0 ** min(retry, 64))
         asked = min(policy.max_retry_delay, answer.retry_after) if answer else 0.0
@@ -219,7 +219,7 @@ def is_read(method: str, path: str) -> bool:
 
 
 def operation_of(method: str, path: str) -> str:
-    """What an operation is called, by method and path."""
+    """Returns the name of an operation, by method and path."""
     plain = path.split("?")[0].rstrip("/")
     record = _RECORD.search(plain)
     if record:
@@ -255,7 +255,7 @@ def operation(
 
 
 def verdict_of(answer: Answer) -> str:
-    """What an answer to a write means: PROTOCOL.md, "Writes"."""
+    """Returns what an answer to a write means: PROTOCOL.md, "Writes"."""
     if answer.status == 503 and answer.field("recovery") in ("pending", "unknown"):
         return cast(str, answer.field("recovery"))
     if answer.status == 409 and answer.field("reason") == "transaction_running":
@@ -264,7 +264,7 @@ def verdict_of(answer: Answer) -> str:
 
 
 def told(operation: Operation, rules: Rules) -> Generator[Command, Any, Outcome]:
-    """Carries it out and tells what happens."""
+    """Executes an operation and reports its events."""
     if operation.transaction_id is None:
         return (yield from carried_out(operation, rules))
     finished = False
@@ -278,7 +278,7 @@ def told(operation: Operation, rules: Rules) -> Generator[Command, Any, Outcome]
         status = outcome.answer.status if outcome.answer else None
         finished = outcome.no_answer is None and not outcome.pending and (outcome.abandoned or status not in TRANSIENT)
     finally:
-        # Cancelled, too: the edge may have it.
+        # Also if it was cancelled: the edge may have the write.
         rules.unfinished.note(operation, finished, rules.now())
     error = error_of(operation.transaction_id, outcome)
     if error is None:
@@ -331,7 +331,8 @@ def carried_out(operation: Operation, rules: Rules) -> Generator[Command, Any, O
                 return stored(operation.transaction_id, transaction)
             if settled.missing and verdict == "pending":
                 return Outcome(answer, forgotten=True)
-            # Its outcome is stored now: the same id gets it. Once: an edge that still says "running" is retried like any other.
+            # Its outcome is stored now, and the same id gets it. Only once: an edge that still says "running" is retried
+            # like any other.
             if transaction is not None and first is None:
                 first = transaction
                 continue
@@ -359,14 +360,14 @@ def until_final(
         got: Union[Answer, Lost] = yield Send(Request("GET", path, headers), min(left, wait + WAIT_SLACK))
         answer = got if isinstance(got, Answer) else None
         if answer:
-            # An unknown path has no such body: then the edge is none, or too old to be asked.
+            # An unknown path has no such body. In that case there is no edge, or one that is too old for this request.
             if answer.status == 404 and answer.field("error"):
                 return Settled(missing=True)
             if answer.status == 200 and answer.field("status") in FINAL:
                 return Settled(transaction=cast(Transaction, answer.json))
             if 400 <= answer.status < 500 and answer.status != 429:
                 raise refused(shown, answer)
-        # An edge that has waited as asked is asked again at once; any other is given time.
+        # An edge that has waited as requested is asked again at once. Any other gets a pause.
         if answer and answer.status == 200 and rules.now() - began >= wait / 2:
             failures = 0
         else:
@@ -377,7 +378,8 @@ def until_final(
 def waited(
     transaction_id: str, headers: Dict[str, str], rules: Rules, timeout: Optional[float]
 ) -> Generator[Command, Any, Transaction]:
-    """The transaction once it is final; an error when it was refused or given up, or when the time is over."""
+    """Waits until the transaction is final, and returns it. Raises an error if it was rejected or given up, or after the
+    timeout."""
     checked_id(transaction_id)
     limit = rules.policy.recovery_timeout if timeout is None else timeout
     settled = yield from until_final(transaction_id, transaction_id, headers, rules, rules.now() + limit)
@@ -395,7 +397,7 @@ def waited(
 
 
 def stored(transaction_id: str, transaction: Transaction) -> Outcome:
-    """The answer that the write would have had, out of what the edge stored."""
+    """Returns the answer that the write would have had, from what the edge stored."""
     data = transaction.get("response_data")
     headers = {"content-type": "application/json", "transaction-id": transaction_id, "idempotent-replayed": "true"}
     content = json.dumps({} if data is None else data).encode()
@@ -413,7 +415,7 @@ def refused(transaction_id: Optional[str], answer: Answer, transaction: Optional
 
 
 def error_of(transaction_id: Optional[str], outcome: Outcome) -> Optional[TransactionError]:
-    """The error that an outcome is, if it is one."""
+    """Returns the error that an outcome stands for, if it stands for one."""
     answer, transaction = outcome.answer, outcome.transaction
     if outcome.no_answer is not None:
         error: TransactionError = NoAnswerError(
@@ -451,8 +453,8 @@ def result_of(operation: Operation, outcome: Outcome) -> Result:
 
 
 def split_text(text: str, size: int) -> List[str]:
-    """Text in pieces of at most `size` characters, cut at a paragraph, line, sentence or word where there is one in the
-    second half of a piece. Joined they are the text."""
+    """Splits text into pieces of at most `size` characters. A piece ends at a paragraph, line, sentence or word if there
+    is such an end in its second half. Joined, the pieces are the text."""
     pieces = []
     start = 0
     while start < len(text):

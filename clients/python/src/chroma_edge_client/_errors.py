@@ -1,4 +1,4 @@
-"""What callers catch."""
+"""The errors that callers catch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._types import Transaction
 
 
 class TransactionError(Exception):
-    """An operation that did not succeed. `transaction_id` asks the edge about it."""
+    """An operation that did not succeed. Use `transaction_id` to ask the edge about it."""
 
     def __init__(
         self,
@@ -29,21 +29,21 @@ class TransactionError(Exception):
 
 
 class TimingGapError(TransactionError):
-    """Not failed: the edge holds the write and will finish it, without this client."""
+    """Not a failure: the edge holds the write and will finish it without this client."""
 
     recovery: str = "pending"
 
 
 class TransactionAbandonedError(TransactionError):
-    """The edge gave the transaction up: it was refused, and has no effect. `reason` says why."""
+    """The edge gave the transaction up: it was rejected, and has no effect. `reason` explains why."""
 
 
 class UnknownTransactionError(TransactionError):
-    """The edge knows no transaction of this id."""
+    """The edge knows no transaction with this id."""
 
 
 class NoAnswerError(TransactionError):
-    """No answer after every retry: whether the write happened is unknown. The same again with the same id is safe."""
+    """No answer after every retry: it is unknown whether the write happened. Repeating it with the same id is safe."""
 
 
 class ClientClosedError(TransactionError):
@@ -51,7 +51,7 @@ class ClientClosedError(TransactionError):
 
 
 def is_timing_gap_error(error: object) -> bool:
-    """Whether the error is a write that the edge holds and will finish by itself."""
+    """Returns whether the error is about a write that the edge holds and will finish by itself."""
     if isinstance(error, TimingGapError):
         return True
     body = getattr(error, "body", None)

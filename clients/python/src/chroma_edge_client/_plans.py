@@ -1,4 +1,4 @@
-"""What the clients can do, as steps for a driver; no I/O but the reading of a file to upload."""
+"""The operations of the clients, as steps for a driver. No I/O except for reading a file to upload."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def base_of(url: str) -> str:
 
 
 def plain(embeddings: Any) -> Any:
-    """Lists of numbers out of what may be arrays of numpy."""
+    """Returns embeddings as lists of numbers, also if they are numpy arrays."""
     if embeddings is None:
         return None
     return [one.tolist() if hasattr(one, "tolist") else list(one) for one in embeddings]
@@ -59,7 +59,7 @@ class Plans:
         if chunk_size < 1 or batch_size < 1:
             raise ValueError("chunk_size and batch_size are numbers from 1 on")
         self.base_url = base_of(base_url)
-        #: Names this client's transactions at the edge.
+        #: Identifies this client's transactions at the edge.
         self.session = session if session is not None else str(uuid.uuid4())
         self._rules = core.Rules(policy or Policy(), now or time.monotonic)
         if random is not None:
@@ -71,7 +71,7 @@ class Plans:
         self._handlers: List[Tuple[str, Handler]] = []
 
     def on(self, name: str, handler: Handler) -> Callable[[], None]:
-        """Calls `handler` at each event of that name, or at all with "*". Returns what takes it away again."""
+        """Calls `handler` at each event with that name, or at every event with "*". Returns a function that removes it."""
         entry = (name, handler)
         self._handlers.append(entry)
 
@@ -87,7 +87,7 @@ class Plans:
                 try:
                     handler(event)
                 except Exception:
-                    # A handler's mistake must not become the operation's.
+                    # An error in a handler must not become the operation's error.
                     _log.exception("a handler of %s failed", event.type)
 
     def _place(self, tenant: Optional[str], database: Optional[str]) -> str:
@@ -140,7 +140,7 @@ class Plans:
                 embeddings = yield core.Call(self._embed, (list(body["documents"]),))
             if embeddings is not None:
                 body["embeddings"] = plain(embeddings)
-        # By name or id: the edge takes both.
+        # By name or id: the edge accepts both.
         name = quote(str(getattr(collection, "id", collection)), safe="")
         path = f"{self._place(tenant, database)}/collections/{name}/{kind}"
         return (yield from self._request("POST", path, body, **options))
@@ -221,7 +221,7 @@ def is_last(message: EdgeMessage, transaction_id: Optional[str]) -> bool:
 
 
 def read_file(file: File) -> Tuple[str, str]:
-    """Text and name of a path or an open file."""
+    """Returns the text and the name of a path or an open file."""
     if isinstance(file, (str, os.PathLike)):
         return Path(file).read_text(encoding="utf-8"), Path(file).name
     content = file.read()
@@ -231,7 +231,7 @@ def read_file(file: File) -> Tuple[str, str]:
 
 
 def answer_of(response: httpx.Response) -> core.Answer:
-    """A response that has been read."""
+    """Converts a response that has been read."""
     headers = {name.lower(): value for name, value in response.headers.items()}
     return core.Answer(response.status_code, headers, response.content, native=response)
 
@@ -241,7 +241,7 @@ def limits(timeout: float) -> httpx.Timeout:
 
 
 def is_lost(error: httpx.TransportError) -> bool:
-    """Whether the request may go through another time; one that cannot be sent at all never will."""
+    """Returns whether the request may succeed another time. One that cannot be sent at all never will."""
     return not isinstance(error, (httpx.UnsupportedProtocol, httpx.LocalProtocolError))
 
 

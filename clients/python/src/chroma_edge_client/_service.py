@@ -12,8 +12,8 @@ _SECRET = frozenset({"authorization", "proxy-authorization", "x-chroma-token", "
 
 
 class TransactionSafetyService:
-    """`options` are those of TransactionSafetyClient. A `session` that stays the same over restarts lets `pending` show
-    this application's operations only; without one it shows every application's."""
+    """`options` are those of TransactionSafetyClient. With a `session` that stays the same across restarts, `pending`
+    shows only this application's operations. Without one, it shows every application's."""
 
     def __init__(self, edge_url: str, *, session: Optional[str] = None, **options: Any) -> None:
         self._client = TransactionSafetyClient(edge_url, session=session, **options)
@@ -28,7 +28,7 @@ class TransactionSafetyService:
         *,
         transaction_id: Optional[str] = None,
     ) -> str:
-        """Journals an operation before it is carried out. Returns the transaction's id. Secrets among the headers are left out."""
+        """Journals an operation before it is performed. Returns the transaction's id. Headers with secrets are left out."""
         kept = None if headers is None else {name: value for name, value in headers.items() if name.lower() not in _SECRET}
         body = {"method": method, "path": path, "data": data, "headers": kept}
         result = self._client.request(
@@ -36,17 +36,18 @@ class TransactionSafetyService:
         return cast(str, result.data["transaction_id"])
 
     def mark_transaction_completed(self, transaction_id: str, status: int = 200, result: Any = None) -> Transaction:
-        """It was carried out. Saying the same twice is no error."""
+        """Marks the operation as performed. Repeating the call is not an error."""
         return self._say(transaction_id, "complete", {"status": status, "result": result})
 
     def mark_transaction_failed(
         self, transaction_id: str, reason: str, is_timing_gap: bool = False, *, final: bool = False
     ) -> Transaction:
-        """It failed; it stays pending, for the application to try again, unless that is `final`."""
+        """Marks the operation as failed. It stays pending, so that the application can retry it, unless the failure is
+        `final`."""
         return self._say(transaction_id, "fail", {"reason": reason, "is_timing_gap": is_timing_gap, "final": final})
 
     def pending(self) -> List[Transaction]:
-        """Operations that are neither completed nor given up, newest first."""
+        """Returns operations that are neither completed nor given up, newest first."""
         found: List[Transaction] = []
         filters: Dict[str, Any] = {
             "operation": "application", "status": "ATTEMPTING,FAILED", "session": self._session, "limit": 1000,
@@ -71,5 +72,5 @@ class TransactionSafetyService:
         self.close()
 
     def _say(self, transaction_id: str, what: str, body: Dict[str, Any]) -> Transaction:
-        # Repeatable by itself: no id of its own.
+        # Safe to repeat by itself, so it needs no id of its own.
         return cast(Transaction, self._client.request("POST", application_path(transaction_id, what), body, read=True).data)

@@ -1,4 +1,4 @@
-"""Server-sent events: text in, messages out."""
+"""Server-sent events: parses text into messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._types import EdgeMessage
 
 
 class Parser:
-    """Fed with a stream's text as it comes. Lines end as the format says, not as Python does: JSON may hold U+2028."""
+    """Parses a stream's text as it arrives. Lines end as the format defines, not as in Python: JSON may contain U+2028."""
 
     def __init__(self, last_id: Optional[str]) -> None:
         self.last_id = last_id
@@ -18,7 +18,7 @@ class Parser:
         self._data: List[str] = []
 
     def feed(self, text: str) -> List[EdgeMessage]:
-        """The messages that the text completes."""
+        """Returns the messages that the text completes."""
         self._text += text
         messages: List[EdgeMessage] = []
         while True:

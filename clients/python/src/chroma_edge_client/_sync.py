@@ -1,4 +1,4 @@
-"""The synchronous client: does what `_plans` says, and blocks."""
+"""The synchronous client: executes the steps of `_plans` and blocks."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from ._plans import (
 from ._sse import Parser
 from ._types import EdgeMessage, Result, Transaction, Upload
 
-#: A stream of events is silent for 15 seconds at most.
+#: A stream of events is silent for at most 15 seconds.
 EVENTS_SILENCE = 60.0
 
 
 class TransactionSafetyClient(Plans):
-    """Writes to Chroma through the edge, each a transaction that happens once."""
+    """Writes to Chroma through the edge. Each write is a transaction that happens once."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class TransactionSafetyClient(Plans):
         sleep: Optional[Callable[[float], None]] = None,
         **options: Any,
     ) -> None:
-        """`options`: policy, embed, session, headers, tenant, database, chunk_size, batch_size. `http`: a client of the
-        caller's own, which stays open. `sleep`, `now` and `random` are for tests."""
+        """`options`: policy, embed, session, headers, tenant, database, chunk_size, batch_size. `http`: the caller's own
+        client, which is not closed. `sleep`, `now` and `random` are for tests."""
         super().__init__(base_url, **options)
         self._closed = threading.Event()
         self._sleep = sleep
@@ -47,7 +47,8 @@ class TransactionSafetyClient(Plans):
         self._http = http or httpx.Client(timeout=None)
 
     def close(self) -> None:
-        """Operations of other threads end: at once between two requests, else with the answer of the present one."""
+        """Ends the operations of other threads: at once between two requests, otherwise with the answer to the current
+        one."""
         self._closed.set()
         if self._owned:
             self._http.close()
@@ -69,7 +70,7 @@ class TransactionSafetyClient(Plans):
         label: Optional[str] = None,
         read: Optional[bool] = None,
     ) -> Result:
-        """One request to the edge; `path` begins with a slash. A write gets a transaction id and safe retries."""
+        """Sends one request to the edge. `path` begins with a slash. A write gets a transaction id and safe retries."""
         steps = self._request(
             method, path, body, headers=headers, transaction_id=transaction_id, label=label, read=read)
         return cast(Result, self._run(steps))
@@ -85,14 +86,14 @@ class TransactionSafetyClient(Plans):
         database: Optional[str] = None,
         **options: Any,
     ) -> Result:
-        """A collection; made when it is not there, unless `get_or_create` is false."""
+        """Creates a collection, or returns the existing one unless `get_or_create` is false."""
         steps = self._create(name, metadata, configuration, get_or_create, tenant, database, options)
         return cast(Result, self._run(steps))
 
     def add(self, collection: Any, records: Records, *, tenant: Optional[str] = None, database: Optional[str] = None,
             **options: Any) -> Result:
-        """`records`: ids, embeddings (or the client's embed function), documents, metadatas, uris. `collection`: its
-        name, its id, or an object with an `id`. `options`: transaction_id, label, headers."""
+        """Adds records. `records`: ids, embeddings (or the client's embed function), documents, metadatas, uris.
+        `collection`: its name, its id, or an object with an `id`. `options`: transaction_id, label, headers."""
         return cast(Result, self._run(self._records("add", collection, records, tenant, database, options)))
 
     def upsert(self, collection: Any, records: Records, *, tenant: Optional[str] = None, database: Optional[str] = None,
@@ -130,26 +131,28 @@ class TransactionSafetyClient(Plans):
         database: Optional[str] = None,
         **options: Any,
     ) -> Upload:
-        """Stores a text file (a path, or open) as documents, in requests of `batch_size` documents, each a transaction.
-        Document ids come from the file's name and text: the same file again replaces itself."""
+        """Stores a text file (a path, or an open file) as documents, in requests of `batch_size` documents, each a
+        transaction. Document ids are derived from the file's name and text, so that uploading the same file again
+        replaces it."""
         steps = self._upload(file, collection, metadata, name, document_id, tenant, database, options)
         return cast(Upload, self._run(steps))
 
     def wait(self, transaction_id: str, timeout: Optional[float] = None) -> Transaction:
-        """The transaction once it is final. Raises when it was refused or given up, and TimingGapError when `timeout`
-        (seconds; the policy's recovery_timeout) is over."""
+        """Waits until the transaction is final, and returns it. Raises an error if it was rejected or given up, and
+        TimingGapError after `timeout` seconds (by default the policy's recovery_timeout)."""
         return cast(Transaction, self._run(self._wait(transaction_id, timeout)))
 
     def get_transaction(self, transaction_id: str) -> Transaction:
-        """The transaction as the edge shows it now."""
+        """Returns the transaction as the edge shows it now."""
         return cast(Transaction, self._run(self._get(transaction_path(transaction_id))))
 
     def transactions(self, **filters: Any) -> Dict[str, Any]:
-        """One page of the audit trail, newest first. `filters`: session, status, operation, since, until, limit, cursor."""
+        """Returns one page of the audit trail, newest first. `filters`: session, status, operation, since, until, limit,
+        cursor."""
         return cast(Dict[str, Any], self._run(self._get(transactions_path(filters))))
 
     def status(self) -> Dict[str, Any]:
-        """What the edge says of its transactions as a whole."""
+        """Returns what the edge reports about its transactions as a whole."""
         return cast(Dict[str, Any], self._run(self._get("/transaction/safety/status")))
 
     def events(
@@ -159,8 +162,8 @@ class TransactionSafetyClient(Plans):
         transaction_id: Optional[str] = None,
         last_event_id: Optional[str] = None,
     ) -> Iterator[EdgeMessage]:
-        """Messages of a session (this client's when nothing is said) or of one transaction, over lost connections. Those
-        of a transaction end with its last."""
+        """Yields the messages of a session (by default this client's) or of one transaction, and reconnects after a lost
+        connection. The messages of a transaction end with its last one."""
         path = self._events_path(session, transaction_id)
         parser = Parser(last_event_id)
         failures = 0

@@ -1,4 +1,4 @@
-"""Transports for httpx that give writes to the edge transaction ids and safe retries; all else passes untouched."""
+"""Transports for httpx that give writes to the edge transaction ids and safe retries. Other requests pass unchanged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OnEvent = Callable[[TransactionEvent], None]
 
 
 class _Scope:
-    """What is the same for both transports."""
+    """The common part of both transports."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class _Scope:
             self._rules.random = random
 
     def _path(self, request: httpx.Request) -> Optional[str]:
-        """Path and query below the edge's URL, when it is a write of Chroma's API there."""
+        """Returns the path and query below the edge's URL if the request is a write of Chroma's API at the edge."""
         url, base = request.url, self._base
         if (url.scheme, url.host, _port(url)) != (base.scheme, base.host, _port(base)):
             return None
@@ -90,7 +90,7 @@ class _Scope:
 
 
 class SafeTransport(_Scope, httpx.BaseTransport):
-    """Around another transport. `on_event` hears of every operation, in the thread that makes it."""
+    """Wraps another transport. `on_event` is called for every operation, in its thread."""
 
     def __init__(
         self,

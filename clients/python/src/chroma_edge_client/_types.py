@@ -1,4 +1,4 @@
-"""What callers see: policy, results, transactions, events."""
+"""The types that callers see: policy, results, transactions, events."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, Dict, List, Optional, TypedDict
 
 @dataclass(frozen=True)
 class Policy:
-    """How long and how often; times in seconds."""
+    """How long to wait and how often to retry. Times are in seconds."""
 
-    #: How often a request is sent again at most.
+    #: The most retries of one request.
     max_retries: int = 5
-    #: The bound of the first delay; it doubles with each.
+    #: The bound of the first delay. It doubles with each retry.
     initial_retry_delay: float = 0.5
     #: The largest bound of a delay.
     max_retry_delay: float = 30.0
@@ -20,7 +20,7 @@ class Policy:
     request_timeout: float = 150.0
     #: How long to wait for the edge to finish a write that it holds.
     recovery_timeout: float = 600.0
-    #: Wait for such a write, or raise TimingGapError at once.
+    #: Whether to wait for such a write, or raise TimingGapError at once.
     wait_for_recovery: bool = True
 
     def __post_init__(self) -> None:
@@ -30,7 +30,7 @@ class Policy:
 
 
 class Transaction(TypedDict, total=False):
-    """One transaction as the edge shows it; times are RFC 3339 in UTC."""
+    """One transaction as the edge shows it. Times are RFC 3339 in UTC."""
 
     transaction_id: str
     client_transaction_id: Optional[str]
@@ -56,23 +56,23 @@ class Transaction(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Result:
-    """How a request went that succeeded."""
+    """The result of a request that succeeded."""
 
     status: int
     data: Any
     #: None for a read.
     transaction_id: Optional[str]
-    #: Finished by the edge after a timing gap.
+    #: Whether the edge finished it after a timing gap.
     recovered: bool = False
-    #: The stored answer of an earlier request with the same id.
+    #: Whether this is the stored answer of an earlier request with the same id.
     replayed: bool = False
-    #: The transaction, where it was waited for.
+    #: The transaction, if it was waited for.
     transaction: Optional[Transaction] = None
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A file that was stored."""
+    """A stored file."""
 
     transaction_id: str
     document_ids: List[str]
@@ -81,7 +81,7 @@ class Upload:
 
 @dataclass(frozen=True)
 class TransactionEvent:
-    """What happens to an operation of this client.
+    """An event of one of this client's operations.
 
     `type` is `transaction:` and one of started, retry, timing_gap, recovered, completed, failed.
     """
@@ -95,9 +95,9 @@ class TransactionEvent:
     status: Optional[int] = None
     reason: Optional[str] = None
     error: Optional[BaseException] = None
-    #: Of a timing gap: "pending" (the edge holds the write) or "unknown" (it may).
+    #: For a timing gap: "pending" (the edge holds the write) or "unknown" (it may hold it).
     recovery: Optional[str] = None
-    #: Of a retry: which one, and the seconds until it.
+    #: For a retry: its number, and the seconds until it.
     attempt: Optional[int] = None
     delay: Optional[float] = None
 
