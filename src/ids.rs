@@ -138,7 +138,21 @@ impl InstanceName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns the name under which copies are recorded that the edge made on this instance and that do not serve. No
+    /// configured instance can have such a name.
+    pub fn of_a_copy(&self) -> InstanceName {
+        InstanceName::new(&format!("{}{COPY}", self.0))
+    }
+
+    /// Returns whether this is a name from [`InstanceName::of_a_copy`].
+    pub fn is_of_a_copy(&self) -> bool {
+        self.0.ends_with(COPY)
+    }
 }
+
+/// See [`InstanceName::of_a_copy`].
+const COPY: &str = "#copy";
 
 impl fmt::Display for InstanceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -65,8 +65,11 @@ pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
 }
 
 /// Returns whether the catalog does not know this collection of the instance: it has none of that name on the instance,
-/// nor that id under another name.
+/// nor that id under another name, nor did the edge make it as a copy.
 pub fn is_unknown(catalog: &Catalog, found: &FoundCollection, instance: InstanceId) -> bool {
+    if catalog.is_copy(found.id) {
+        return false;
+    }
     let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
     named.map_or_else(|| catalog.by_id(found.id).is_none(), |known| known.mappings[instance.0].is_none())
 }
@@ -177,6 +180,22 @@ mod tests {
         let second = folded(&mut catalog, &found("b", "docs", 8), OTHER, &[HOME]);
         assert_eq!(second.diverged, [(id, OTHER)], "mapped, but not compared");
         assert_eq!(catalog.by_id(Uuid::from_u128(8)).map(|c| c.id), Some(id), "its own id is an alias");
+    }
+
+    #[test]
+    fn a_copy_that_the_edge_made_is_never_a_clients_collection() {
+        let mut catalog = blank();
+        folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]);
+        let id = CollectionId::new(Uuid::from_u128(7));
+        let copy = crate::ids::InstanceCollectionId::new(Uuid::from_u128(8));
+        let instance = InstanceName::new("b").of_a_copy();
+        catalog.fold(Seq::new(1), &CatalogChange::Mapped { collection: id, instance, id: copy });
+        let left = found("b", "docs", 8).collections.remove(0);
+        assert!(is_unknown(&catalog, &found("b", "others", 9).collections[0], OTHER));
+        catalog.fold(Seq::new(2), &CatalogChange::CollectionRenamed { collection: id, name: "new".into() });
+        assert!(!is_unknown(&catalog, &left, OTHER), "the old name is free");
+        catalog.fold(Seq::new(3), &CatalogChange::CollectionDeleted { collection: id });
+        assert!(!is_unknown(&catalog, &left, OTHER), "nothing has the name");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use uuid::Uuid;
 
 use crate::ids::{InstanceId, InstanceName};
+use crate::instance;
 use crate::journal::Snapshot;
 use crate::order::{Foreign, Generation};
 
@@ -16,6 +17,8 @@ struct Known {
     marked: Option<Generation>,
     /// The marker that it carried when it was last inspected or marked, whoever wrote that.
     carried: Option<Carried>,
+    /// The return after which it was found older, and the marker that it carried.
+    older: Option<(instance::Generation, Option<Carried>)>,
     /// All its contents were deleted on purpose, including its marker.
     reset: bool,
     foreign: Option<Foreign>,
@@ -114,12 +117,24 @@ impl Markers {
         let known = &mut self.known()[instance.0];
         known.marked = known.marked.max(Some(generation));
         known.carried = Some((self.journal, generation));
+        known.older = None;
         known.reset = false;
     }
 
     /// Notes what the server carried when it was inspected.
     pub(crate) fn note_carried(&self, instance: InstanceId, carried: Option<Carried>) {
         self.known()[instance.0].carried = carried;
+    }
+
+    /// Notes that the server has come back older, carrying this marker. Returns whether that is new since this return: an
+    /// inspection that is repeated before the server is marked again shows the same once more.
+    pub(crate) fn note_older(
+        &self,
+        instance: InstanceId,
+        returned: instance::Generation,
+        carried: Option<Carried>,
+    ) -> bool {
+        self.known()[instance.0].older.replace((returned, carried)) != Some((returned, carried))
     }
 
     /// Notes that the server has just executed a reset, which removed its marker.

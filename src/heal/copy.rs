@@ -19,10 +19,10 @@ use crate::chroma::{
     self, blank_definition_difference, copy_requests, definition_difference, hidden_name, is_reserved, same_definition,
 };
 use crate::coordinator::{Core, LateWrites};
-use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope};
+use crate::ids::{InstanceCollectionId, LaneId, Scope};
 use crate::instance::Client;
 use crate::journal::Fact;
-use crate::order::{CatalogChange, LaneState, Origin, Rebuild};
+use crate::order::{CatalogChange, Input, LaneState, Origin, Rebuild};
 
 /// How many collections are listed at once.
 const LISTED: usize = 250;
@@ -102,10 +102,18 @@ pub(super) enum Holder {
 pub(super) struct Twin<'a> {
     pub place: Place<'a>,
     pub id: InstanceCollectionId,
-    /// Its name while it is made equal.
-    name: String,
+    called: Called,
     embeddings: Embeddings,
     pub worth: Worth,
+}
+
+/// What a twin is called while it is made equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called {
+    /// By the hidden name of the new copy.
+    Hidden,
+    /// Like the collection, even if clients rename it meanwhile.
+    LikeTheCollection,
 }
 
 impl Twin<'_> {
@@ -169,6 +177,12 @@ impl<'a> Copy<'a> {
         NamesInUse { made: self.made, names }
     }
 
+    /// What clients call the collection now. While the lane is held for the cutover, the servers call it so, too.
+    fn current_name(&self) -> String {
+        let board = self.core.board();
+        board.catalog().get(self.rebuild.collection).map_or_else(|| self.name.clone(), |known| known.name.clone())
+    }
+
     fn named(&self, name: &str) -> Place<'a> {
         self.beside.at(chroma::collection_path(&self.scope, name))
     }
@@ -194,8 +208,8 @@ impl<'a> Copy<'a> {
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
         let same = made.is_some_and(|made| blank_definition_difference(&original, &made).is_none());
         let embeddings = Embeddings::of(&original);
-        let (name, worth) = (self.hidden.clone(), Worth::Everything);
-        if same { Ok(Twin { place, id, name, embeddings, worth }) } else { Err(HealError::Definition) }
+        let (called, worth) = (Called::Hidden, Worth::Everything);
+        if same { Ok(Twin { place, id, called, embeddings, worth }) } else { Err(HealError::Definition) }
     }
 
     /// Returns the old copy, if it can be repaired in place: it exists under its name and its id, and is defined as the
@@ -203,27 +217,31 @@ impl<'a> Copy<'a> {
     pub async fn standing(&self, late: &'a LateWrites) -> Result<Option<Twin<'a>>, HealError> {
         let Some(id) = self.old else { return Ok(None) };
         let original = self.original().await?;
-        let found = self.named(&self.name).definition().await.map_err(HealError::Target)?;
+        let found = self.named(&self.current_name()).definition().await.map_err(HealError::Target)?;
         let Some(found) = found.filter(|found| id_of(found) == Some(id.uuid())) else { return Ok(None) };
         let fits = dimension(&found).is_none_or(|theirs| dimension(&original) == Some(theirs));
         if !fits || blank_definition_difference(&original, &found).is_some() {
             return Ok(None);
         }
         let place = self.with_id(id).known_to_others(LaneId::Records(self.rebuild.collection), late);
-        let (name, embeddings, worth) = (self.name.clone(), Embeddings::of(&original), Worth::Everything);
-        Ok(Some(Twin { place, id, name, embeddings, worth }))
+        let (called, embeddings, worth) = (Called::LikeTheCollection, Embeddings::of(&original), Worth::Everything);
+        Ok(Some(Twin { place, id, called, embeddings, worth }))
     }
 
     /// Reads the source's Collection object by name. The collection with that name must be this one.
     async fn original(&self) -> Result<bytes::Bytes, HealError> {
-        let by_name = self.source.at(chroma::collection_path(&self.scope, &self.name));
+        let by_name = self.source.at(chroma::collection_path(&self.scope, &self.current_name()));
         let found = by_name.definition().await.map_err(HealError::Source)?;
         found.filter(|body| id_of(body) == Some(self.from)).ok_or(HealError::Overtaken)
     }
 
     /// Reads the twin's Collection object by name. The collection with that name must be the twin.
     async fn definition_of(&self, twin: &Twin<'_>) -> Result<Option<bytes::Bytes>, HealError> {
-        let found = self.named(&twin.name).definition().await.map_err(HealError::Target)?;
+        let name = match twin.called {
+            Called::Hidden => self.hidden.clone(),
+            Called::LikeTheCollection => self.current_name(),
+        };
+        let found = self.named(&name).definition().await.map_err(HealError::Target)?;
         Ok(found.filter(|found| id_of(found) == Some(twin.id.uuid())))
     }
 
@@ -264,7 +282,7 @@ impl<'a> Copy<'a> {
             Ok(_) => {}
             Err(error) => return Renamed::NotBegun(error),
         }
-        match self.called(twin.id, &self.name).await {
+        match self.called(twin.id, &self.current_name()).await {
             Ok(()) => Renamed::InPlace,
             Err(error) => Renamed::InDoubt(target(error)),
         }
@@ -273,7 +291,7 @@ impl<'a> Copy<'a> {
     /// Returns which collection has the name on the target, and whether the new copy may take it. A collection that
     /// existed before the edge and has records is the user's, whatever the catalog says about it.
     pub async fn holder(&self) -> Result<(Option<Uuid>, Holder), HealError> {
-        let found = self.named(&self.name).definition().await.map_err(HealError::Target)?;
+        let found = self.named(&self.current_name()).definition().await.map_err(HealError::Target)?;
         let Some(id) = found.as_deref().and_then(id_of) else { return Ok((None, Holder::Nobody)) };
         let (owner, own, state) = {
             let board = self.core.board();
@@ -303,9 +321,10 @@ impl<'a> Copy<'a> {
     /// that is not the edge's. A crash after that leaves a copy that may be replaced.
     pub async fn note_made(&self, twin: &Twin<'_>) {
         self.made.note(twin.id.uuid());
-        let instance = InstanceName::new(&format!("{}{COPY}", self.core.registry().name(self.rebuild.target)));
+        let instance = self.core.registry().name(self.rebuild.target).of_a_copy();
         let change = CatalogChange::Mapped { collection: self.rebuild.collection, instance, id: twin.id };
         self.core.journal().record(vec![Fact::Catalog(change)]).await;
+        self.core.step(Input::CopyNoted(self.rebuild, twin.id));
     }
 
     async fn called(&self, id: InstanceCollectionId, name: &str) -> Result<(), WriteError> {
@@ -329,8 +348,28 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Removes the new copy, which was given up.
-    pub async fn remove(&self) {
+    /// Removes the new copy, which was given up, whatever its name is by now: left behind under the collection's name, it
+    /// would be taken for a client's collection once clients rename or delete that one.
+    ///
+    /// A rename without an answer may still be executed after this. [`Copy::sweep`] finds it before the next copy is
+    /// made here, and nothing adopts it ([`Catalog::is_copy`](crate::order::Catalog::is_copy)).
+    pub async fn remove(&self, twin: &Twin<'_>) {
+        let serves = {
+            let board = self.core.board();
+            let mapped = board.catalog().mapping_while_held(self.rebuild.collection, self.rebuild.target);
+            mapped == Some(twin.id) || board.admits(self.rebuild)
+        };
+        if serves {
+            return;
+        }
+        if let Err(error) = self.called(twin.id, &self.hidden).await {
+            warn!(name = self.hidden, %error, "a copy that was given up may be left behind");
+        }
+        self.remove_hidden().await;
+    }
+
+    /// Removes what has the new copy's hidden name, if anything has.
+    pub async fn remove_hidden(&self) {
         self.discard(&self.hidden).await;
     }
 
@@ -379,7 +418,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Returns whether this collection is a leftover: a copy under a hidden name, or one that took its place and was
-    /// never admitted, and whose collection has been renamed since.
+    /// never admitted, and whose collection has been renamed or deleted since.
     fn is_left_behind(&self, one: &Listed) -> bool {
         let board = self.core.board();
         let known = board.catalog().by_id(one.id);
@@ -387,14 +426,13 @@ impl<'a> Copy<'a> {
             // The old copy stays until the new one serves, whatever its name.
             known.mappings.iter().flatten().any(|mapped| mapped.uuid() == one.id)
         });
-        let misnamed = known.is_some_and(|known| known.scope != self.scope || known.name != one.name);
+        let misnamed = known.map_or_else(
+            || board.catalog().is_copy(one.id),
+            |known| known.scope != self.scope || known.name != one.name,
+        );
         !mapped && !self.made.names().contains(&one.name) && (is_reserved(&one.name) || misnamed)
     }
 }
-
-/// Appended to an instance's name, to record copies that do not serve under it. No configured instance can have such a
-/// name.
-const COPY: &str = "#copy";
 
 fn dimension(object: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Value>(object).ok()?.get("dimension")?.as_u64()

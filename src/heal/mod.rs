@@ -268,14 +268,15 @@ impl Healer {
         info!(collection = %rebuild.collection, name = %shown(&copy.name), source = %from, target = %to, records = total, "a copy is being made anew");
         self.progress.begin((rebuild, HealWay::Anew), total);
         proof::pass(CrashPoint::BeforeCopy);
-        let made = match copy.create().await {
-            Ok(twin) => {
-                proof::pass(CrashPoint::CopyCreated);
-                self.bring_over((rebuild, HealWay::Anew), copy, &twin).await
+        let twin = match copy.create().await {
+            Ok(twin) => twin,
+            Err(error) => {
+                copy.remove_hidden().await;
+                return Err(error);
             }
-            Err(error) => Err(error),
         };
-        match made {
+        proof::pass(CrashPoint::CopyCreated);
+        match self.bring_over((rebuild, HealWay::Anew), copy, &twin).await {
             Ok(records) => {
                 let seconds = begun.elapsed().as_secs_f64();
                 self.progress.made(rebuild, records);
@@ -285,7 +286,7 @@ impl Healer {
                 Ok(())
             }
             Err(error) => {
-                copy.remove().await;
+                copy.remove(&twin).await;
                 // The copy may have taken its place all the same.
                 self.swept().remove(&(rebuild.target, copy.scope.clone()));
                 Err(error)

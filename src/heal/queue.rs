@@ -21,10 +21,15 @@ pub(super) fn key(rebuild: &Rebuild) -> Key {
     (rebuild.collection, rebuild.target)
 }
 
+/// A copy that could not be made for this long, because its instance was away for instance, counts as newly due.
+const MISSED: Duration = Duration::from_secs(2);
+
 /// What is known about a copy that is to be made.
 #[derive(Debug)]
 struct Due {
     since: Instant,
+    /// When it was last possible to make it.
+    seen: Instant,
     failures: u32,
     /// How many of the last failures, in a row, had a target that did not answer.
     unanswered: u32,
@@ -45,7 +50,7 @@ pub(super) struct Next {
 
 impl Due {
     fn new(now: Instant) -> Due {
-        Due { since: now, failures: 0, unanswered: 0, repairs: 0, not_before: now }
+        Due { since: now, seen: now, failures: 0, unanswered: 0, repairs: 0, not_before: now }
     }
 
     fn way(&self) -> HealWay {
@@ -78,20 +83,19 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Sets which copies are to be made now. Of one that cannot be made for a while, such as one that rests after an
-    /// unanswered request, only the failed repairs are remembered, for as long as it is out of step.
+    /// Sets which copies are to be made now. A copy is remembered, with its failures and its pause, for as long as it is
+    /// out of step: what makes it impossible for a moment, such as a rename of the collection or a settle time after an
+    /// unanswered request, is no reason to try it sooner.
     pub fn is_now(&mut self, rebuilds: &[Rebuild], now: Instant, out_of_step: impl Fn(Key) -> bool) {
         let known: HashSet<Key> = rebuilds.iter().map(key).collect();
         let under_way = &self.under_way;
-        self.due.retain(|key, due| {
-            if known.contains(key) || under_way.contains(key) {
-                return true;
-            }
-            *due = Due { repairs: due.repairs, ..Due::new(now) };
-            due.repairs > 0 && out_of_step(*key)
-        });
+        self.due.retain(|key, _| known.contains(key) || under_way.contains(key) || out_of_step(*key));
         for rebuild in rebuilds {
-            self.due.entry(key(rebuild)).or_insert(Due::new(now));
+            let due = self.due.entry(key(rebuild)).or_insert(Due::new(now));
+            if now.saturating_duration_since(due.seen) > MISSED {
+                due.since = now;
+            }
+            due.seen = now;
         }
     }
 
@@ -223,6 +227,29 @@ mod tests {
         assert_eq!((other.collection, other.target == ended.target), (ended.collection, false));
         queue.made(&other);
         assert_eq!(next(&mut queue, now + LONGEST_PAUSE), Some(ended), "its turn comes again");
+    }
+
+    #[test]
+    fn a_copy_that_is_impossible_for_a_moment_keeps_its_pause_and_its_turn() {
+        let (mut queue, now) = (Queue::default(), clock::now());
+        let (one, second) = (rebuild(1, 1), Duration::from_secs(1));
+        queue.is_now(&[one], now, |_| true);
+        let next = |queue: &mut Queue, at| queue.next(&[one], |_| 1, (1, at));
+        queue.is_now(&[], now + second, |_| true);
+        queue.is_now(&[one], now + 2 * second, |_| true);
+        assert_eq!(
+            next(&mut queue, now + 2 * second).map(|next| next.since),
+            Some(now),
+            "it has been due all the time"
+        );
+        // It may be what crashes the target, which then rests.
+        queue.failed(&one, (HealWay::Anew, &HealError::Unanswered(String::new())), now + 2 * second);
+        queue.is_now(&[], now + 3 * second, |_| true);
+        queue.is_now(&[one], now + 4 * second, |_| true);
+        assert_eq!(next(&mut queue, now + 4 * second), None, "four seconds are not over");
+        let later = now + 60 * second;
+        queue.is_now(&[one], later, |_| true);
+        assert_eq!(next(&mut queue, later).map(|next| next.since), Some(later), "its instance was away");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Decides which collection a name or an id refers to, and which collections a deletion deletes. It holds only what is durable.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 
 use uuid::Uuid;
@@ -59,6 +59,8 @@ pub struct Catalog {
     /// Deleted collections that an instance may still hold, each with the position of its deletion. Entries before the
     /// deletion are replicated to that instance under the collection's id there.
     departed: HashMap<CollectionId, (Seq, Collection)>,
+    /// Ids of copies that the edge made, whether they ever served or not. Kept when their collection is deleted.
+    copies: HashSet<Uuid>,
 }
 
 impl Catalog {
@@ -75,6 +77,7 @@ impl Catalog {
             aliases_of: HashMap::new(),
             incomplete: BTreeSet::new(),
             departed: HashMap::new(),
+            copies: HashSet::new(),
         };
         catalog.add_defaults();
         catalog
@@ -190,6 +193,9 @@ impl Catalog {
     }
 
     fn map(&mut self, id: CollectionId, instance: &InstanceName, on_instance: InstanceCollectionId) {
+        if instance.is_of_a_copy() {
+            self.copies.insert(on_instance.uuid());
+        }
         if let Some((_, collection)) = self.departed.get_mut(&id) {
             if let Some(index) = self.instances.iter().position(|name| name == instance) {
                 collection.mappings[index] = Some(on_instance);
@@ -225,6 +231,11 @@ impl Catalog {
     /// The collection with this id, which may be its own or any instance's.
     pub fn by_id(&self, id: Uuid) -> Option<&Collection> {
         self.aliases.get(&id).and_then(|id| self.collections.get(id))
+    }
+
+    /// Returns whether the edge made the collection with this id as a copy. Such a collection is never a client's.
+    pub fn is_copy(&self, id: Uuid) -> bool {
+        self.copies.contains(&id)
     }
 
     /// The collection with this name.

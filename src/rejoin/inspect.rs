@@ -39,8 +39,8 @@ pub struct Inspector {
     failures: Mutex<HashMap<(InstanceId, String), u32>>,
     /// What a server that came back older still holds, although it may have been deleted since.
     withheld: Withheld,
-    /// For the log: instances that lack this many collections.
-    lacking: LastingStates<(InstanceId, usize)>,
+    /// For the log: instances that lack collections.
+    lacking: LastingStates<InstanceId>,
     /// For the log: servers on which no trial was possible, and what had to be created on an instance again and again.
     untried: LastingStates<InstanceId>,
     recreated: Recreated,
@@ -119,6 +119,8 @@ impl Inspector {
         let look = self.look(instance);
         // Checked first: nothing else that an unsupported server shows can be relied on.
         let scratch = capabilities::learn(&self.core, &look, &self.untried).await?;
+        // Read before the marker: whoever returns meanwhile is identified anew.
+        let returned = self.core.registry().generation(instance);
         let identity = marker::identify(&self.core, &look).await?;
         let (wait, scopes) = {
             let board = self.core.board();
@@ -140,7 +142,7 @@ impl Inspector {
             let carries = if ours { Carries::AnOlderOne } else { Carries::None };
             self.withheld.note(&self.core, &look, &contents, carries).await?;
         }
-        marker::accept(&self.core, instance, identity);
+        marker::accept(&self.core, (instance, returned), identity);
         self.go_without(instance, &contents)?;
         let missing = self.missing(&look, expected, &contents).await;
         // Another edge may hold the journal by now: the differences may be its doing.
@@ -148,18 +150,8 @@ impl Inspector {
         if !missing.is_empty() && succeeded {
             return Err(InspectError::Succeeded);
         }
-        let is_over = |(of, collections): &(InstanceId, usize)| *of == instance && *collections != missing.len();
-        let over = self.lacking.ended_where(clock::now(), is_over);
-        if let Some((_, lasted)) = over.first().filter(|_| missing.is_empty()) {
-            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
-            info!(%instance, seconds, "the instance no longer lacks collections that it had");
-        }
+        self.tell_missing(instance, missing.len());
         if !missing.is_empty() {
-            // The instance is inspected again and again. Another number is another state.
-            if let Some(times) = self.lacking.seen((instance, missing.len()), clock::now()).times() {
-                let (instance, collections) = (self.core.registry.name(instance), missing.len());
-                error!(%instance, collections, times, "the instance lacks collections that it had: not served from there");
-            }
             self.core.step(Input::Missing { instance, collections: missing });
         }
         if !succeeded {
@@ -171,6 +163,19 @@ impl Inspector {
             self.core.discovery.saw(instance);
         }
         Ok(adopted)
+    }
+
+    /// Logs that the instance lacks so many collections. The instance is inspected again and again until it has them.
+    fn tell_missing(&self, instance: InstanceId, collections: usize) {
+        let name = self.core.registry.name(instance);
+        if collections > 0 {
+            if let Some(times) = self.lacking.seen(instance, clock::now()).times() {
+                error!(instance = %name, collections, times, "the instance lacks collections that it had: not served from there");
+            }
+        } else if let Some(lasted) = self.lacking.ended(&instance, clock::now()) {
+            let seconds = lasted.time.as_secs();
+            info!(instance = %name, seconds, "the instance no longer lacks collections that it had");
+        }
     }
 
     /// Forgets the indexes of some collections that no longer exist.

@@ -15,7 +15,7 @@ use super::error::InspectError;
 use crate::chroma::{self, MARKER_NAME, marker_change, marker_creation, marker_scope, read_marker};
 use crate::coordinator::{Carried, Core};
 use crate::ids::{InstanceId, InstanceName, Seq};
-use crate::instance::{Answer, Licence, Observation, Outgoing};
+use crate::instance::{self, Answer, Licence, Observation, Outgoing};
 use crate::journal::Fact;
 use crate::order::{Expected, Generation, Identity, Input, Marker};
 
@@ -86,14 +86,22 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<(Identity, 
     Ok((identity, found.as_ref().map(to_carried)))
 }
 
-/// Accepts what an inspection found the server to be. If it has come back older, notifies the board.
-pub(super) fn accept(core: &Core, instance: InstanceId, (identity, carried): (Identity, Option<Carried>)) {
-    if let Identity::Older { through } = identity {
+/// Accepts what an inspection found the server to be, after it had returned for the given time. If it has come back older,
+/// notifies the board, once for each return: copies that were healed since are not put out of step again.
+pub(super) fn accept(
+    core: &Core,
+    (instance, returned): (InstanceId, instance::Generation),
+    (identity, carried): (Identity, Option<Carried>),
+) {
+    let markers = core.discovery().markers();
+    if let Identity::Older { through } = identity
+        && markers.note_older(instance, returned, carried)
+    {
         let name = core.registry().name(instance);
         warn!(instance = %name, %through, "this server lacks what it was given after this position: what has changed since is compared, or copied anew");
         core.step(Input::Older { instance, through });
     }
-    core.discovery().markers().note_carried(instance, carried);
+    markers.note_carried(instance, carried);
 }
 
 /// Returns whether the server still carries what it carried when it was inspected, or a newer marker of this journal:

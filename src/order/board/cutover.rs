@@ -7,7 +7,7 @@
 
 use super::rebuild::{CutoverOutcome, Rebuild};
 use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, breach, known};
-use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::lane::{InFlight, Lane, LaneState, LateWriteCheck, Pending};
@@ -72,10 +72,11 @@ impl Board {
         found
     }
 
-    /// Returns whether this is one of [`Board::rebuilds`].
+    /// Returns whether a rebuild that was one of [`Board::rebuilds`] may go on. Catalog entries in flight do not end it,
+    /// nor does a source that lags or is no longer the preferred one.
     pub fn can_rebuild(&self, rebuild: Rebuild) -> bool {
-        let id = LaneId::Records(rebuild.collection);
-        self.lanes.get(&id).is_some_and(|lane| self.rebuilds_in(id, lane).contains(&rebuild))
+        let halted = self.halted.contains(LaneId::Records(rebuild.collection));
+        !halted && self.lane_of(rebuild).is_some_and(|lane| self.can_be_rebuilt(lane, rebuild))
     }
 
     fn rebuilds_in(&self, id: LaneId, lane: &Lane) -> Vec<Rebuild> {
@@ -91,19 +92,24 @@ impl Board {
         let last = self.instances().filter(serves).max_by_key(|source| self.placement.rank(*source));
         let Some(source) = last else { return Vec::new() };
         let rebuild = |target: InstanceId| Rebuild { collection, source, target, wait: lane.progress(target).wait };
-        self.instances().map(rebuild).filter(|rebuild| self.can_be_rebuilt(lane, *rebuild)).collect()
+        let can_begin = |rebuild: &Rebuild| {
+            self.can_be_rebuilt(lane, *rebuild) && self.has_settled_changes(collection, rebuild.target)
+        };
+        self.instances().map(rebuild).filter(can_begin).collect()
     }
 
-    /// Returns whether the target is out of step and not away, and nothing that was sent to it before can still be executed.
+    /// Returns whether the target is out of step and not away, and no record write that was sent to it before can still
+    /// be executed. Catalog entries may be in flight there: names matter only while the lane is held.
     pub(super) fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let progress = lane.progress(rebuild.target);
+        let catalog = self.lanes.get(&LaneId::Catalog);
         self.may_be_rebuilt(lane, rebuild)
             && progress.in_flight == InFlight::None
             && progress.late_write_check == LateWriteCheck::None
-            && self.knows_collection(rebuild.collection, rebuild.target)
+            && catalog.is_some_and(|catalog| catalog.progress(rebuild.target).state == LaneState::InStep)
     }
 
-    /// Like [`Board::can_be_rebuilt`], but ignores conditions that end by themselves, such as a catalog change under way.
+    /// Like [`Board::can_be_rebuilt`], but ignores conditions that end by themselves.
     fn may_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let Rebuild { collection, target, wait, .. } = rebuild;
         let progress = lane.progress(target);
@@ -114,16 +120,23 @@ impl Board {
             && self.first_deletion(collection) == Seq::MAX
     }
 
-    /// Returns whether the instance has every change of the collection itself, and none is under way or in doubt there.
+    /// Returns whether the instance has every change of the collection itself, and no catalog entry is under way or in
+    /// doubt there. A busy catalog makes this false again and again: wait for it only while the catalog lane is held.
     pub(super) fn knows_collection(&self, collection: CollectionId, instance: InstanceId) -> bool {
-        let (Some(catalog), Some(known)) = (self.lanes.get(&LaneId::Catalog), self.catalog.get(collection)) else {
-            return false;
-        };
+        let Some(catalog) = self.lanes.get(&LaneId::Catalog) else { return false };
         let progress = catalog.progress(instance);
         progress.state == LaneState::InStep
             && matches!(progress.in_flight, InFlight::None | InFlight::Paused)
             && !catalog.doubtful(instance)
-            && catalog.covered(instance) >= known.touched
+            && self.has_settled_changes(collection, instance)
+    }
+
+    /// Returns whether the instance has every settled change of the collection itself, such as its name.
+    fn has_settled_changes(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        let (Some(catalog), Some(known)) = (self.lanes.get(&LaneId::Catalog), self.catalog.get(collection)) else {
+            return false;
+        };
+        catalog.covered(instance) >= known.touched
     }
 
     /// Starts the log with what the source has yet to execute, since reading the source now does not show it.
@@ -133,6 +146,13 @@ impl Board {
         let covered = lane.covered(rebuild.source);
         let ahead = lane.slots.iter().map(|slot| slot.entry.seq).filter(|seq| *seq > covered);
         self.copies.insert(id, CopyLog { rebuild, touched: Some(ahead.collect()) });
+    }
+
+    /// Folds what is durable: the new copy can be found under the collection's name, and is never taken for a client's.
+    pub(super) fn copy_noted(&mut self, rebuild: Rebuild, id: InstanceCollectionId) {
+        let instance = self.catalog.instance(rebuild.target).of_a_copy();
+        let change = CatalogChange::Mapped { collection: rebuild.collection, instance, id };
+        self.catalog.fold(Seq::ZERO, &change);
     }
 
     /// The state of the cutover.
@@ -224,12 +244,14 @@ impl Board {
             && lane.covered(source) >= lane.progress(rebuild.target).durable
             && !self.held.contains_key(&id)
             && self.cutover_stands(rebuild)
-            && self.knows_collection(collection, source);
+            && self.knows_collection(collection, source)
+            && self.knows_collection(collection, rebuild.target);
         stands.then(|| lane.covered(source))
     }
 
     /// Lets the lane go on. A copy that is in its place is admitted at the position at which the lane was held. If the
-    /// target has come into doubt since, the old mapping stays, and the rebuild starts over.
+    /// target has come into doubt since, the old mapping stays, and the rebuild starts over. Catalog entries that were
+    /// journaled meanwhile change nothing: while the lane is held, none is sent to the source or the target.
     pub(super) fn cutover_ended(&mut self, rebuild: Rebuild, outcome: CutoverOutcome, effects: &mut Vec<Effect>) {
         let id = LaneId::Records(rebuild.collection);
         let repaired = self.is_compared_repair(rebuild);

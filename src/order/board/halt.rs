@@ -104,6 +104,7 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         Input::RepairBegun(rebuild)
         | Input::RepairEnded { rebuild, .. }
         | Input::CopyBegun(rebuild)
+        | Input::CopyNoted(rebuild, _)
         | Input::CutoverWanted(rebuild)
         | Input::CutoverEnded { rebuild, .. } => Some(LaneId::Records(rebuild.collection)),
         Input::Journaled(_)

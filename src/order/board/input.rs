@@ -5,7 +5,7 @@
 use super::effect::Evidence;
 use super::rebuild::{CutoverOutcome, Rebuild, RepairWrites};
 use super::wait::WaitId;
-use crate::ids::{CollectionId, InstanceId, LaneId, Scope, Seq};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq};
 use crate::order::catalog::Deletion;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{AckPolicy, Profile};
@@ -322,6 +322,9 @@ pub enum Input {
     /// A new or repaired copy of a diverged replica is about to be compared with its source from the beginning. What enters the
     /// lane from now on may have touched what was already compared (rule R14). May be late: the lane is gone.
     CopyBegun(Rebuild),
+    /// It is durable that the collection with this id on the target is the edge's own new copy. May be late: the lane is
+    /// gone.
+    CopyNoted(Rebuild, InstanceCollectionId),
     /// The new copy is nearly equal to its source. The lane is held from now on: it comes to a standstill, and
     /// [`Input::CutoverEnded`] reports the outcome (rule R14). May be late: the copy can no longer be made.
     CutoverWanted(Rebuild),

@@ -227,6 +227,7 @@ impl Board {
             Input::RepairBegun(rebuild) => self.repair_begun(rebuild),
             Input::RepairEnded { rebuild, writes } => self.repair_ended(rebuild, writes),
             Input::CopyBegun(rebuild) => self.copy_begun(rebuild),
+            Input::CopyNoted(rebuild, id) => self.copy_noted(rebuild, id),
             Input::CutoverWanted(rebuild) => self.cutover_wanted(rebuild),
             Input::CutoverEnded { rebuild, outcome } => self.cutover_ended(rebuild, outcome, &mut effects),
             Input::Batches { limits } => self.batches = self.limits.within(limits),

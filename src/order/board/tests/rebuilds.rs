@@ -119,3 +119,74 @@ fn r14_a_quarantined_copy_is_made_anew() {
     rig.recorded(lane(), A);
     assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::InStep, vec![A, B]));
 }
+
+impl Rig {
+    fn rename(&mut self) -> Vec<Effect> {
+        let renames = Intent::Renames(Some(collection()), Some("other".to_owned()));
+        self.submit(LaneId::Catalog, profile(Kind::UpdateCollection), renames, AckPolicy::Durable)
+    }
+
+    fn create(&mut self) -> Vec<Effect> {
+        let brings = Intent::Brings(vec![(scope(), "new".to_owned())]);
+        self.submit(LaneId::Catalog, profile(Kind::CreateCollection), brings, AckPolicy::Durable)
+    }
+}
+
+#[test]
+fn r14_a_busy_catalog_neither_hides_what_is_to_be_made_nor_ends_it() {
+    let mut rig = Rig::diverged();
+    rig.step(Input::Prefer { instance: A });
+    assert_eq!(sends(&rig.create()), [(A, vec![2])]);
+    let rebuild = rig.rebuild();
+    assert!(rig.board.can_rebuild(rebuild) && rig.board.can_repair(rebuild));
+    rig.step(Input::CopyBegun(rebuild));
+    rig.step(Input::CutoverWanted(rebuild));
+    assert_eq!(rig.board.cutover_state(rebuild), CutoverState::Draining, "a catalog entry is in flight on the target");
+    assert_eq!(sends(&rig.create()), []);
+    rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
+    rig.recorded(LaneId::Catalog, B);
+    assert_eq!(sends(&rig.recorded(LaneId::Catalog, A)), [], "the names stand still");
+    assert_eq!(rig.board.cutover_state(rebuild), ready(&[]));
+    let id = InstanceCollectionId::new(Uuid::from_u128(300));
+    let effects = rig.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::InPlace(id) });
+    assert!(rig.board.admits(rebuild), "{effects:?}");
+}
+
+/// Left unadmitted, the copy would keep the old name after the rename, as a collection that no client has.
+#[test]
+fn r14_a_copy_in_its_place_is_admitted_although_clients_rename_the_collection_meanwhile() {
+    let mut rig = Rig::diverged();
+    let rebuild = rig.held();
+    assert_eq!(sends(&rig.rename()), [], "not while the names change");
+    rig.in_place(rebuild);
+    assert!(rig.board.admits(rebuild));
+    rig.recorded(lane(), A);
+    assert_eq!(rig.state_of(A), LaneState::InStep);
+    assert_eq!(rig.board.catalog().mapping(collection(), A), Some(InstanceCollectionId::new(Uuid::from_u128(300))));
+}
+
+#[test]
+fn r14_a_copy_begins_once_the_target_has_the_collections_new_name() {
+    let mut rig = Rig::diverged();
+    rig.step(Input::Prefer { instance: B });
+    let rebuild = rig.rebuild();
+    rig.rename();
+    let changes = vec![CatalogChange::CollectionRenamed { collection: collection(), name: "other".to_owned() }];
+    rig.outcome(LaneId::Catalog, B, Outcome::Applied(Consequences { changes, diverged: Vec::new() }));
+    rig.recorded(LaneId::Catalog, B);
+    assert_eq!(rig.board.rebuilds(), [], "its copy could not be told by its name");
+    assert!(rig.board.can_rebuild(rebuild), "what has begun goes on");
+    rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences::default()));
+    rig.recorded(LaneId::Catalog, A);
+    assert_eq!(rig.rebuild(), rebuild);
+}
+
+#[test]
+fn r14_a_copy_of_the_edges_own_is_known_as_one_after_its_collection_is_deleted() {
+    let mut rig = Rig::diverged();
+    let (rebuild, id) = (rig.rebuild(), InstanceCollectionId::new(Uuid::from_u128(300)));
+    rig.step(Input::CopyNoted(rebuild, id));
+    assert_eq!(rig.board.catalog().by_id(id.uuid()).map(|known| known.id), Some(collection()));
+    rig.board.catalog.fold(Seq::new(9), &CatalogChange::CollectionDeleted { collection: collection() });
+    assert!(rig.board.catalog().by_id(id.uuid()).is_none() && rig.board.catalog().is_copy(id.uuid()));
+}
