@@ -23,6 +23,9 @@ use crate::proof::{self, CrashPoint, Rule};
 
 /// The most touched records that are repaired while writers wait.
 const MOST_TOUCHED: usize = 5_000;
+/// The pause before the board is asked again to hold the lane, and how long it is asked.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+const LONGEST_ASKING: Duration = Duration::from_secs(30);
 /// How long to wait for the admission to become durable.
 const DURABLE: Duration = Duration::from_secs(30);
 
@@ -52,8 +55,10 @@ impl<'a> Cutover<'a> {
     /// Runs the cutover. Returns how many records the copy has once it serves, or `None` if it does not serve this
     /// time.
     pub async fn run(mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<Option<u64>, HealError> {
+        if !self.is_held().await {
+            return Ok(None);
+        }
         let begun = clock::runtime_now();
-        self.core.step(Input::CutoverWanted(self.rebuild));
         let left = || self.hold.saturating_sub(begun.elapsed());
         let Ok(seqs) = tokio::time::timeout(left(), self.stands_still()).await else { return Ok(None) };
         let Some(seqs) = seqs else { return Ok(None) };
@@ -99,6 +104,24 @@ impl<'a> Cutover<'a> {
             }
             Renamed::InDoubt(error) => Err(error),
         }
+    }
+
+    /// Asks for the lane until the board holds it, which it does not while the target lacks many catalog entries.
+    /// Nobody waits meanwhile. Returns whether the lane is held.
+    async fn is_held(&self) -> bool {
+        let asking = async {
+            loop {
+                self.core.step(Input::CutoverWanted(self.rebuild));
+                if self.core.board().cutover_state(self.rebuild) != CutoverState::GivenUp {
+                    return true;
+                }
+                if !self.core.board().can_rebuild(self.rebuild) {
+                    return false;
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        tokio::time::timeout(LONGEST_ASKING, asking).await.unwrap_or(false)
     }
 
     /// Waits until the lane stands still. Returns what has entered it since the last comparison, or `None` if the lane

@@ -52,7 +52,14 @@ impl CopyLog {
 pub(in crate::order) struct Cutover {
     rebuild: Rebuild,
     stage: Stage,
+    /// While the lane drains, source and target still execute catalog entries up to here: what was in flight or in doubt
+    /// on either of them, or what the other one had already executed.
+    catalog_through: Seq,
 }
+
+/// The most catalog entries that the target may lack for its lane to be held: clients' catalog writes wait until it has
+/// executed them.
+const MOST_CATALOG_LAG: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -175,10 +182,31 @@ impl Board {
     }
 
     pub(super) fn cutover_wanted(&mut self, rebuild: Rebuild) {
-        let lane = LaneId::Records(rebuild.collection);
-        if self.cutover_stands(rebuild) {
-            self.cutovers.entry(lane).or_insert(Cutover { rebuild, stage: Stage::Draining });
+        let id = LaneId::Records(rebuild.collection);
+        if self.cutover_stands(rebuild)
+            && !self.cutovers.contains_key(&id)
+            && let Some(catalog_through) = self.catalog_drains_at(rebuild)
+        {
+            self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Draining, catalog_through });
         }
+    }
+
+    /// The catalog entry after which source and target can stand still soon. `None` if the target lags too far behind.
+    fn catalog_drains_at(&self, rebuild: Rebuild) -> Option<Seq> {
+        let catalog = self.lanes.get(&LaneId::Catalog)?;
+        let reached = |instance: InstanceId| {
+            let progress = catalog.progress(instance);
+            let in_flight = match progress.in_flight {
+                InFlight::Sent { last, .. } => last,
+                InFlight::Resolving { seq } | InFlight::Checking { seq } => seq,
+                InFlight::None | InFlight::Recording { .. } | InFlight::InDoubt | InFlight::Paused => Seq::ZERO,
+            };
+            catalog.covered(instance).max(progress.doubt).max(in_flight)
+        };
+        let through = reached(rebuild.source).max(reached(rebuild.target));
+        let lacking = catalog.slots.iter().map(|slot| slot.entry.seq);
+        let lag = lacking.filter(|seq| *seq > catalog.covered(rebuild.target) && *seq <= through).count();
+        (lag <= MOST_CATALOG_LAG).then_some(through)
     }
 
     /// Returns whether the cutover is possible now.
@@ -198,17 +226,20 @@ impl Board {
         (self.reach[source.0] != Reach::Away && lane.progress(source).state == LaneState::InStep).then_some(lane)
     }
 
-    /// Returns whether nothing new is sent to this instance in this lane: the source must not move, and the names on
-    /// source and target must not change.
-    pub(super) fn held_for_cutover(&self, id: LaneId, instance: InstanceId) -> bool {
+    /// Returns whether this entry is not sent to this instance now: the source must not move, and the names on source and
+    /// target must not change.
+    pub(super) fn held_for_cutover(&self, id: LaneId, instance: InstanceId, seq: Seq) -> bool {
         match id {
             LaneId::Records(_) => {
                 let cutover = self.cutovers.get(&id);
                 cutover.is_some_and(|cutover| cutover.stage == Stage::Draining || !breach::lets_lanes_go_on())
             }
             LaneId::Catalog => {
-                let names = |cutover: &Cutover| [cutover.rebuild.source, cutover.rebuild.target].contains(&instance);
-                self.cutovers.values().any(names)
+                let holds = |cutover: &Cutover| {
+                    let drains = cutover.stage == Stage::Draining && seq <= cutover.catalog_through;
+                    [cutover.rebuild.source, cutover.rebuild.target].contains(&instance) && !drains
+                };
+                self.cutovers.values().any(holds)
             }
         }
     }
@@ -223,9 +254,11 @@ impl Board {
     /// Begins each cutover whose lane stands still.
     pub(super) fn begin_cutovers(&mut self) {
         let ready: Vec<_> =
-            self.draining().filter_map(|(id, rebuild)| Some((id, rebuild, self.stands_still(id, rebuild)?))).collect();
-        for (id, rebuild, at) in ready {
-            self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Running(at) });
+            self.draining().filter_map(|(id, rebuild)| Some((id, self.stands_still(id, rebuild)?))).collect();
+        for (id, at) in ready {
+            if let Some(cutover) = self.cutovers.get_mut(&id) {
+                cutover.stage = Stage::Running(at);
+            }
         }
     }
 
@@ -293,7 +326,7 @@ impl Board {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.progress_mut(target).doubt = Seq::ZERO;
         }
-        self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Admitting });
+        self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Admitting, catalog_through: Seq::ZERO });
         self.begin_record(id, target, record, pending, effects);
     }
 

@@ -117,13 +117,13 @@ impl Board {
         let free = self.reach[instance.0] != Reach::Away
             && progress.state == LaneState::InStep
             && progress.in_flight == InFlight::None;
-        if !free || lane.closed_by.is_some() || self.held_for_cutover(id, instance) {
+        if !free || lane.closed_by.is_some() {
             return None;
         }
         let slot = lane.head(instance)?;
         let next = Next { seq: slot.entry.seq, verdict: slot.entry.verdict };
-        let declined = progress.declined == Some(next.seq);
-        (!declined && self.clear_to_send(id, next.seq, next.verdict, instance)).then_some(next)
+        let held = progress.declined == Some(next.seq) || self.held_for_cutover(id, instance, next.seq);
+        (!held && self.clear_to_send(id, next.seq, next.verdict, instance)).then_some(next)
     }
 
     fn send(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {

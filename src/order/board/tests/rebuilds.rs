@@ -144,8 +144,8 @@ fn r14_a_busy_catalog_neither_hides_what_is_to_be_made_nor_ends_it() {
     assert_eq!(rig.board.cutover_state(rebuild), CutoverState::Draining, "a catalog entry is in flight on the target");
     assert_eq!(sends(&rig.create()), []);
     rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
-    rig.recorded(LaneId::Catalog, B);
     assert_eq!(sends(&rig.recorded(LaneId::Catalog, A)), [], "the names stand still");
+    rig.recorded(LaneId::Catalog, B);
     assert_eq!(rig.board.cutover_state(rebuild), ready(&[]));
     let id = InstanceCollectionId::new(Uuid::from_u128(300));
     let effects = rig.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::InPlace(id) });
@@ -189,4 +189,37 @@ fn r14_a_copy_of_the_edges_own_is_known_as_one_after_its_collection_is_deleted()
     assert_eq!(rig.board.catalog().by_id(id.uuid()).map(|known| known.id), Some(collection()));
     rig.board.catalog.fold(Seq::new(9), &CatalogChange::CollectionDeleted { collection: collection() });
     assert!(rig.board.catalog().by_id(id.uuid()).is_none() && rig.board.catalog().is_copy(id.uuid()));
+}
+
+/// Held back, it would stay in doubt, and the lane would be held for nothing.
+#[test]
+fn r14_what_is_in_doubt_in_the_catalog_is_sent_again_while_the_lane_drains() {
+    let mut rig = Rig::diverged();
+    rig.step(Input::Prefer { instance: B });
+    rig.create();
+    rig.outcome(LaneId::Catalog, B, Outcome::Applied(Consequences::default()));
+    assert_eq!(sends(&rig.recorded(LaneId::Catalog, B)), [(A, vec![2])]);
+    rig.outcome(LaneId::Catalog, A, Outcome::InDoubt { instance_was: Health::Healthy });
+    let rebuild = rig.held();
+    assert_eq!(rig.board.cutover_state(rebuild), CutoverState::Draining);
+    assert_eq!(sends(&rig.create()), [], "what came later waits");
+    assert_eq!(sends(&rig.quiesced(LaneId::Catalog, A)), [(A, vec![2])]);
+    rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences::default()));
+    assert_eq!(sends(&rig.recorded(LaneId::Catalog, A)), []);
+    assert_eq!(rig.board.cutover_state(rebuild), ready(&[]));
+}
+
+#[test]
+fn r14_nobody_waits_for_a_target_that_lacks_much_of_the_catalog() {
+    let mut rig = Rig::diverged();
+    rig.step(Input::Prefer { instance: B });
+    rig.step(Input::Missing { instance: A, collections: vec![collection()] });
+    for _ in 0..40 {
+        rig.create();
+        rig.outcome(LaneId::Catalog, B, Outcome::Applied(Consequences::default()));
+        rig.recorded(LaneId::Catalog, B);
+    }
+    let rebuild = rig.held();
+    assert_eq!(rig.board.cutover_state(rebuild), CutoverState::GivenUp);
+    assert_eq!(sends(&rig.create()).first(), Some(&(B, vec![42])));
 }
