@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::align::{self, Sides, target};
+use super::align::{self, Fixed, Sides, target};
 use super::copy::{Copy, Renamed, Twin};
 use super::error::HealError;
 use super::records::{Record, repair};
@@ -52,9 +52,8 @@ impl<'a> Cutover<'a> {
         Cutover { core, rebuild, way, hold, outcome: CutoverOutcome::NotBegun }
     }
 
-    /// Runs the cutover. Returns how many records the copy has once it serves, or `None` if it does not serve this
-    /// time.
-    pub async fn run(mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<Option<u64>, HealError> {
+    /// Runs the cutover. Returns what the last repair did once the copy serves, or `None` if it does not serve this time.
+    pub async fn run(mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<Option<Fixed>, HealError> {
         if !self.is_held().await {
             return Ok(None);
         }
@@ -63,8 +62,8 @@ impl<'a> Cutover<'a> {
         let Ok(seqs) = tokio::time::timeout(left(), self.stands_still()).await else { return Ok(None) };
         let Some(seqs) = seqs else { return Ok(None) };
         let mut repairing = std::pin::pin!(repair_all(self.core, copy, twin, &seqs));
-        let records = match tokio::time::timeout(left(), &mut repairing).await {
-            Ok(Ok(Some(records))) => records,
+        let fixed = match tokio::time::timeout(left(), &mut repairing).await {
+            Ok(Ok(Some(fixed))) => fixed,
             Ok(Ok(None)) => return Ok(None),
             Ok(Err(error)) => return Err(error),
             Err(_) => {
@@ -85,7 +84,7 @@ impl<'a> Cutover<'a> {
         let (core, rebuild) = (self.core, self.rebuild);
         drop(self);
         debug!(collection = %rebuild.collection, held = ?begun.elapsed(), "the copy took its place");
-        admitted(core, rebuild).await.map(|()| Some(records))
+        admitted(core, rebuild).await.map(|()| Some(fixed))
     }
 
     /// Exchanges the names. This is not cut off in the middle: the names would be in doubt.
@@ -139,9 +138,9 @@ impl<'a> Cutover<'a> {
     }
 }
 
-/// Repairs the touched records; the order of the ids shows the rest. Returns how many records there are, or `None` if
-/// too much was touched or the copy is not equal yet.
-async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq]) -> Result<Option<u64>, HealError> {
+/// Repairs the touched records; the order of the ids shows the rest. Returns what was done, or `None` if too much was
+/// touched or the copy is not equal yet.
+async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq]) -> Result<Option<Fixed>, HealError> {
     let mut touched = touched(core, seqs).await?;
     if proof::broken(Rule::TailToo) {
         touched = Touched::default();
@@ -155,17 +154,18 @@ async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq])
     if proof::broken(Rule::DeletedToo) {
         return keep_deleted(&sides, &touched).await;
     }
-    repair_touched(&sides, &touched).await?;
+    let patched = repair_touched(&sides, &touched).await?;
     let fixed = align::order(&sides).await?;
     let ours = source.count().await.map_err(HealError::Source)?;
     let theirs = place.count().await.map_err(HealError::Target)?;
     let equal = ours == theirs && ours == Some(fixed.total) && copy.same_definition(twin).await?;
-    Ok(equal.then_some(fixed.total))
+    let fixed = Fixed { written: fixed.written + patched.written, removed: fixed.removed + patched.removed, ..fixed };
+    Ok(equal.then_some(fixed))
 }
 
 /// Patches records that were written to in place. Removes those that were deleted, even if they were written again:
 /// they come last then, as they do in the source.
-async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), HealError> {
+async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<Fixed, HealError> {
     let Sides { source, copy, embeddings, .. } = *sides;
     let deleted: Vec<String> = touched.deleted.iter().cloned().collect();
     if !deleted.is_empty() {
@@ -191,15 +191,17 @@ async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), Heal
     if !removed.is_empty() {
         copy.delete(&removed).await.map_err(target)?;
     }
-    align::write(copy, &patches).await
+    align::write(copy, &patches).await?;
+    Ok(Fixed { written: patches.len(), removed: removed.len(), ..Fixed::default() })
 }
 
 /// Replaces the repair when a rule is broken on purpose: writes records, and removes none.
-async fn keep_deleted(sides: &Sides<'_>, touched: &Touched) -> Result<Option<u64>, HealError> {
+async fn keep_deleted(sides: &Sides<'_>, touched: &Touched) -> Result<Option<Fixed>, HealError> {
     let written: Vec<String> = touched.written.iter().cloned().collect();
     let ours = sides.source.named(&written).await.map_err(HealError::Source)?;
     align::write(sides.copy, &ours).await?;
-    sides.source.count().await.map_err(HealError::Source)
+    let total = sides.source.count().await.map_err(HealError::Source)?;
+    Ok(total.map(|total| Fixed { total, ..Fixed::default() }))
 }
 
 /// Waits until the new copy is in step, durably.

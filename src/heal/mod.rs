@@ -147,7 +147,7 @@ impl Healer {
             let rebuilds = self.core.board().rebuilds();
             queue.is_now(&rebuilds, clock::now(), |key| self.is_out_of_step(key));
             let known: HashSet<_> = rebuilds.iter().map(queue::key).collect();
-            self.progress.keep(|collection, target| known.contains(&(collection, target)));
+            self.progress.keep(|key| known.contains(&key) || queue.is_being_made(key));
             while self.progress.pause() == HealPause::On
                 && let Some(next) = queue.next(&rebuilds, |of| self.good_copies(of), (most, clock::now()))
             {
@@ -357,8 +357,9 @@ impl Healer {
                 copy.note_made(twin).await;
             }
             proof::pass(CrashPoint::BeforeCutover);
-            if let Some(records) = cutover.run(copy, twin).await? {
-                return Ok(records);
+            if let Some(fixed) = cutover.run(copy, twin).await? {
+                self.progress.wrote(rebuild, fixed.records() as u64);
+                return Ok(fixed.total);
             }
         }
         Err(HealError::TooBusy)

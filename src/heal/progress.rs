@@ -121,6 +121,13 @@ impl HealProgress {
         (reached && records < state.total).then_some(tenths)
     }
 
+    /// Notes what was written or removed outside of pages.
+    pub(super) fn wrote(&self, rebuild: Rebuild, records: u64) {
+        if let Some(state) = self.inner().copies.get_mut(&(rebuild.collection, rebuild.target)) {
+            state.written += records;
+        }
+    }
+
     /// Returns whether the making of copies is paused.
     pub fn pause(&self) -> HealPause {
         *self.pause.borrow()
@@ -167,8 +174,8 @@ impl HealProgress {
     }
 
     /// Forgets copies that are no longer to be made.
-    pub(super) fn keep(&self, still: impl Fn(CollectionId, InstanceId) -> bool) {
-        self.inner().copies.retain(|(collection, target), _| still(*collection, *target));
+    pub(super) fn keep(&self, still: impl Fn((CollectionId, InstanceId)) -> bool) {
+        self.inner().copies.retain(|key, _| still(*key));
     }
 
     /// Returns the copies that are being made, or could not be.

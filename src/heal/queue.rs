@@ -123,6 +123,11 @@ impl Queue {
         Some(Next { rebuild, since, way })
     }
 
+    /// Returns whether this copy is being made now.
+    pub fn is_being_made(&self, key: Key) -> bool {
+        self.under_way.contains(&key)
+    }
+
     fn is_under_way(&self, collection: CollectionId) -> bool {
         self.under_way.iter().any(|(of, _)| *of == collection)
     }

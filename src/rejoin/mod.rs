@@ -408,13 +408,18 @@ impl Rejoin {
         self.core.discovery().differences().retain(diverged);
     }
 
-    /// Logs copies that are no longer compared: those made anew, deleted, or on an instance that is away. A copy that
-    /// is not compared for a moment, while a write to it is in flight, does not count.
+    /// Logs what is over: copies that are no longer compared, because they are made anew, deleted, or on an instance that
+    /// is away; and comparisons that failed. A copy that is not compared for a moment, while a write to it is in flight,
+    /// does not count, nor does a comparison that succeeds between two that fail.
     fn tell_of_the_end(&self, compared: &HashSet<(CollectionId, InstanceId)>) {
         let is_over = |key: &(_, _)| !compared.contains(key);
         for ((collection, instance), lasted) in self.differing.quiet_where(clock::now(), is_over) {
             let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
             info!(%collection, %instance, seconds, times = lasted.times, "no longer compared");
+        }
+        for (instance, lasted) in self.unclear.quiet(clock::now()) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%instance, seconds, times = lasted.times, "its collections can be compared again");
         }
     }
 
@@ -438,13 +443,11 @@ impl Rejoin {
         let collection = comparison.collection;
         match compare(&self.core, &self.client, comparison, self.core.registry().timeouts().attempt).await {
             Found::Equal { records } => {
-                self.compared(comparison.instance);
                 self.differing.ended(&(collection, comparison.instance), clock::now());
                 info!(%collection, %instance, records, "equal content: admitted");
                 self.core.step(Input::FoundEqual(comparison.clone()));
             }
             Found::Different { why, difference } => {
-                self.compared(comparison.instance);
                 if let Some(difference) = difference
                     && self.decided_by_itself(comparison, difference).await
                 {
@@ -488,12 +491,5 @@ impl Rejoin {
         info!(%collection, instance = %name, records, "the only copy that is not empty is kept");
         self.core.step(Input::Keep { collection, instance, evidence: Evidence::WasEmpty });
         true
-    }
-
-    fn compared(&self, instance: InstanceId) {
-        if let Some(lasted) = self.unclear.ended(&instance, clock::now()) {
-            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
-            info!(%instance, seconds, times = lasted.times, "its collections can be compared again");
-        }
     }
 }

@@ -44,6 +44,7 @@ mod handover_refused;
 mod handover_tls;
 mod harness;
 mod healing;
+mod healing_catalog;
 mod healing_limits;
 mod hostile;
 mod huge_lists;
