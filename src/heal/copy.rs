@@ -362,10 +362,10 @@ impl<'a> Copy<'a> {
         if serves {
             return;
         }
-        if let Err(error) = self.called(twin.id, &self.hidden).await {
-            warn!(name = self.hidden, %error, "a copy that was given up may be left behind");
+        match self.called(twin.id, &self.hidden).await {
+            Ok(()) => self.remove_hidden().await,
+            Err(error) => warn!(name = self.hidden, %error, "a copy that was given up may be left behind"),
         }
-        self.remove_hidden().await;
     }
 
     /// Removes what has the new copy's hidden name, if anything has.
