@@ -54,7 +54,7 @@ fn names(client: &Client) -> BTreeSet<String> {
 
 fn is_diverged(cluster: &Cluster, name: &str) -> bool {
     let status = cluster.edge.status();
-    status["diverged"].as_array().is_none_or(|all| all.iter().any(|one| one["collection_name"] == Value::from(name)))
+    status["diverged"].as_array().is_none_or(|all| all.iter().any(|one| one["collection_name"] == name))
 }
 
 #[test]
