@@ -26,6 +26,8 @@ const MOST_TOUCHED: usize = 5_000;
 /// The pause before the board is asked again to hold the lane, and how long it is asked.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 const LONGEST_ASKING: Duration = Duration::from_secs(30);
+/// One in this many parts of the time that writers wait is kept for the exchange of the names.
+const FOR_NAMES: u32 = 4;
 /// How long to wait for the admission to become durable.
 const DURABLE: Duration = Duration::from_secs(30);
 
@@ -79,7 +81,9 @@ impl<'a> Cutover<'a> {
                 proof::pass(CrashPoint::CopyRepaired);
                 self.outcome = CutoverOutcome::Repaired;
             }
-            HealWay::Anew => self.take_the_name(copy, twin).await?,
+            // What is left is too short for the names.
+            HealWay::Anew if left() < self.hold / FOR_NAMES => return Ok(None),
+            HealWay::Anew => self.take_the_name((copy, twin), left()).await?,
         }
         let (core, rebuild) = (self.core, self.rebuild);
         drop(self);
@@ -87,10 +91,18 @@ impl<'a> Cutover<'a> {
         admitted(core, rebuild).await.map(|()| Some(fixed))
     }
 
-    /// Exchanges the names. This is not cut off in the middle: the names would be in doubt.
-    async fn take_the_name(&mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<(), HealError> {
+    /// Exchanges the names. If the target does not answer in time, the lane is released with the names in doubt. The
+    /// requests are not cut off: this waits for them, so that what follows knows the names.
+    async fn take_the_name(&mut self, (copy, twin): (&Copy<'_>, &Twin<'_>), left: Duration) -> Result<(), HealError> {
         self.outcome = CutoverOutcome::InDoubt;
-        match copy.rename(twin).await {
+        let mut renaming = std::pin::pin!(copy.rename(twin));
+        let Ok(renamed) = tokio::time::timeout(left, &mut renaming).await else {
+            // Writers no longer wait. The copy is not admitted, whatever becomes of the names.
+            self.core.step(Input::CutoverEnded { rebuild: self.rebuild, outcome: self.outcome });
+            renaming.await;
+            return Err(HealError::HeldTooLong);
+        };
+        match renamed {
             Renamed::InPlace => {
                 // After a crash here the copy has its name and is not mapped: it is replaced.
                 proof::pass(CrashPoint::NamesExchanged);

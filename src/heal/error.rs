@@ -18,6 +18,8 @@ pub(super) enum HealError {
     TooDifferent { differing: u64, total: u64 },
     #[error("the collection changes faster than it can be copied")]
     TooBusy,
+    #[error("the target did not exchange the names within heal.hold")]
+    HeldTooLong,
     #[error(
         "a collection of that name is there that the edge did not make: it is left alone until an operator decides"
     )]

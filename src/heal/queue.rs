@@ -173,7 +173,7 @@ fn speaks_against_repair(error: &HealError) -> bool {
         | HealError::TooDifferent { .. }
         | HealError::TooBusy
         | HealError::Foreign => true,
-        HealError::Source(_) | HealError::Overtaken | HealError::Journal(_) => false,
+        HealError::Source(_) | HealError::Overtaken | HealError::HeldTooLong | HealError::Journal(_) => false,
     }
 }
 

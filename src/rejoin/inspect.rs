@@ -165,16 +165,22 @@ impl Inspector {
         Ok(adopted)
     }
 
-    /// Logs that the instance lacks so many collections. The instance is inspected again and again until it has them.
+    /// Logs that the instance lacks this many collections. It is inspected again and again until it has them; with a busy
+    /// catalog it may lack none for a moment.
     fn tell_missing(&self, instance: InstanceId, collections: usize) {
-        let name = self.core.registry.name(instance);
-        if collections > 0 {
-            if let Some(times) = self.lacking.seen(instance, clock::now()).times() {
-                error!(instance = %name, collections, times, "the instance lacks collections that it had: not served from there");
-            }
-        } else if let Some(lasted) = self.lacking.ended(&instance, clock::now()) {
-            let seconds = lasted.time.as_secs();
-            info!(instance = %name, seconds, "the instance no longer lacks collections that it had");
+        if collections > 0
+            && let Some(times) = self.lacking.seen(instance, clock::now()).times()
+        {
+            let instance = self.core.registry.name(instance);
+            error!(%instance, collections, times, "the instance lacks collections that it had: not served from there");
+        }
+    }
+
+    /// Logs which instances have not lacked any collection for a while.
+    pub(super) fn tell_complete(&self) {
+        for (instance, lasted) in self.lacking.quiet(clock::now()) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%instance, seconds, "the instance no longer lacks collections that it had");
         }
     }
 

@@ -99,6 +99,10 @@ pub(super) fn accept(
     {
         let name = core.registry().name(instance);
         warn!(instance = %name, %through, "this server lacks what it was given after this position: what has changed since is compared, or copied anew");
+        let lost = core.board().only_copies_newer_than(instance, through);
+        if let Some(example) = lost.first() {
+            error!(instance = %name, %through, collections = lost.len(), %example, "no other server has what this one lacks: these collections are served without their writes after this position. Put back newer data of any server, or write them again");
+        }
         core.step(Input::Older { instance, through });
     }
     markers.note_carried(instance, carried);

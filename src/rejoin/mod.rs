@@ -392,6 +392,7 @@ impl Rejoin {
             self.unequal.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| compared.contains(key));
             self.forget_decided();
             self.tell_of_the_end(&compared);
+            self.inspector.tell_complete();
             for comparison in &comparisons {
                 // Skipped while neither side has changed since they were found to differ.
                 if !self.is_known_unequal(comparison) {

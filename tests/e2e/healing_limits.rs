@@ -227,3 +227,34 @@ fn two_copies_of_one_collection_are_made_one_after_the_other() {
     assert!(!cluster.edge.log().contains("a copy could not be made"), "one was in the way of another");
     cluster.assert_converged();
 }
+
+/// A target that is slow at the worst moment: clients wait for `heal.hold`, and not for the target.
+#[test]
+fn clients_wait_no_longer_than_the_hold_while_the_names_are_exchanged() {
+    const SLOW: Duration = Duration::from_secs(6);
+    let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
+    let slowed = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&slowed);
+    let target = Relay::intercepted(
+        servers[1].client(),
+        Box::new(move |seen, pass| {
+            let body: Value = serde_json::from_slice(&seen.body).unwrap_or_default();
+            if seen.method == "PUT" && body["new_name"] == "docs" && counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                std::thread::sleep(SLOW);
+            }
+            pass(&seen)
+        }),
+    );
+    let edge = Edge::builder().instance_url(&servers[0].url()).instance_url(&target.url());
+    let mut cluster = Cluster { edge: configured(edge, "").start(), servers };
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, 60);
+    lose_the_replica(&mut cluster);
+    wait_for("the names being exchanged", CATCH_UP, || (slowed.load(Ordering::SeqCst) > 0).then_some(()));
+    let begun = Instant::now();
+    cluster.client().post(&record_path(&docs, "delete"), &json!({ "ids": ["bulk-7"] })).expect(200);
+    assert!(begun.elapsed() < SLOW / 2, "a writer waited for {:?}", begun.elapsed());
+    cluster.edge.wait_until_in_sync(HEALED);
+    cluster.assert_converged();
+}

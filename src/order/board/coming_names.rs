@@ -3,7 +3,7 @@
 //!
 //! Decides nothing about the deletion: the proxy decides what is protected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::Board;
 use super::input::Intent;
@@ -19,26 +19,52 @@ enum Coming {
 
 /// The names that each entry without a verdict may bring.
 #[derive(Clone, Debug, Default)]
-pub(super) struct ComingNames(BTreeMap<Seq, Coming>);
+pub(super) struct ComingNames {
+    entries: BTreeMap<Seq, Coming>,
+    /// The renames of each collection that has any.
+    renames: HashMap<CollectionId, BTreeMap<Seq, String>>,
+    /// Renames of which it is not known which collection gets which name.
+    unknown: BTreeSet<Seq>,
+}
 
 impl ComingNames {
     pub(super) fn note(&mut self, seq: Seq, intent: &Intent) {
         let coming = match intent {
             Intent::Brings(named) => Coming::Collections(named.clone()),
-            Intent::Renames(Some(collection), Some(name)) => Coming::NewName(*collection, name.clone()),
-            // A change that cannot be read is refused before it is journaled.
-            Intent::Plain | Intent::Changes(_) | Intent::Renames(..) | Intent::Deletes(_) => return,
+            Intent::Renames(Some(collection), Some(name)) => {
+                self.renames.entry(*collection).or_default().insert(seq, name.clone());
+                Coming::NewName(*collection, name.clone())
+            }
+            Intent::Renames(..) => {
+                self.unknown.insert(seq);
+                return;
+            }
+            Intent::Plain | Intent::Changes(_) | Intent::Deletes(_) => return,
         };
-        self.0.insert(seq, coming);
+        self.entries.insert(seq, coming);
     }
 
     /// Forgets an entry that has its verdict: what it brought is in the catalog.
     pub(super) fn settled(&mut self, seq: Seq) {
-        self.0.remove(&seq);
+        self.unknown.remove(&seq);
+        if let Some(Coming::NewName(collection, _)) = self.entries.remove(&seq)
+            && let Some(renames) = self.renames.get_mut(&collection)
+        {
+            renames.remove(&seq);
+            if renames.is_empty() {
+                self.renames.remove(&collection);
+            }
+        }
+    }
+
+    /// Returns whether a rename before this position may give the collection this name.
+    pub(super) fn may_be_called(&self, collection: CollectionId, name: &str, before: Seq) -> bool {
+        let renamed = |renames: &BTreeMap<Seq, String>| renames.range(..before).any(|(_, new)| new == name);
+        self.unknown.range(..before).next().is_some() || self.renames.get(&collection).is_some_and(renamed)
     }
 
     fn under(&self, catalog: &Catalog, deletion: &Deletion) -> Vec<String> {
-        let named = self.0.values().flat_map(|coming| match coming {
+        let named = self.entries.values().flat_map(|coming| match coming {
             Coming::Collections(named) => named.iter().map(|(scope, name)| (Some(scope), name)).collect(),
             Coming::NewName(id, name) => vec![(catalog.get(*id).map(|known| &known.scope), name)],
         });
@@ -66,7 +92,7 @@ impl Board {
 
     /// The names that the collection has, or may have once all current entries are settled.
     pub fn names_of(&self, collection: CollectionId) -> Vec<String> {
-        let coming = self.coming_names.0.values().filter_map(|coming| match coming {
+        let coming = self.coming_names.entries.values().filter_map(|coming| match coming {
             Coming::NewName(id, name) if *id == collection => Some(name.clone()),
             Coming::NewName(..) | Coming::Collections(_) => None,
         });

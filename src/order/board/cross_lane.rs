@@ -31,10 +31,10 @@ impl Board {
     /// The first unsettled deletion that could delete the collection; [`Seq::MAX`] if there is none.
     pub(super) fn first_deletion(&self, collection: CollectionId) -> Seq {
         let hits = |(deleted_at, deletion): (&Seq, &Deletion)| {
-            // An unsettled rename before a deletion by name may change what that name means.
-            let name_may_change =
-                matches!(deletion, Deletion::Collection { .. }) && self.renames.range(..deleted_at).next().is_some();
-            (name_may_change || self.catalog.hits(deletion, collection)).then_some(*deleted_at)
+            // A rename before it that is not settled either may give the collection the name that it deletes.
+            let may_get_the_name = matches!(deletion, Deletion::Collection { name, .. }
+                if self.coming_names.may_be_called(collection, name, *deleted_at));
+            (may_get_the_name || self.catalog.hits(deletion, collection)).then_some(*deleted_at)
         };
         self.deletions.iter().find_map(hits).unwrap_or(Seq::MAX)
     }

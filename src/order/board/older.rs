@@ -1,7 +1,7 @@
 //! Markers, and instances that have come back older (rule R16): what a marker may claim, and which copies are no longer trusted.
 
 use super::{Board, DivergenceCause, Effect, persist_divergence};
-use crate::ids::{InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Collection;
 use crate::order::lane::{Lane, LaneState};
 
@@ -27,6 +27,19 @@ impl Board {
         };
         // In every other lane everything is settled.
         self.lanes.restless_lanes().filter_map(|(_, lane)| settled(lane)).min().unwrap_or(self.last)
+    }
+
+    /// The collections that were written to on the instance after this position, and that no other instance holds. If it
+    /// has come back older, nothing else can show what they lack.
+    pub fn only_copies_newer_than(&self, instance: InstanceId, through: Seq) -> Vec<CollectionId> {
+        let newer = |known: &&Collection| {
+            let lane = self.lanes.get(&LaneId::Records(known.id));
+            let elsewhere = self.instances().any(|other| other != instance && self.holds(known.id, other));
+            lane.is_some_and(|lane| lane.progress(instance).durable > through)
+                && known.mappings[instance.0].is_some()
+                && !elsewhere
+        };
+        self.catalog.collections().filter(newer).map(|known| known.id).collect()
     }
 
     /// Makes diverged every copy on the instance that something may have changed after this position: it is compared, or

@@ -166,3 +166,19 @@ fn r7_a_collection_is_not_missed_where_its_deletion_may_have_been_executed() {
     rig.step(Input::Missing { instance: A, collections: vec![collection()] });
     assert_eq!(rig.state_of(A), LaneState::InStep);
 }
+
+/// Otherwise one client that renames its collections and another one that deletes others' make everybody wait.
+#[test]
+fn r7_a_rename_holds_back_only_what_may_get_the_deleted_name() {
+    let elsewhere = CollectionId::new(Uuid::from_u128(77));
+    for (renamed, new_name, waits) in
+        [(elsewhere, "gone", false), (collection(), "kept", false), (collection(), "gone", true)]
+    {
+        let mut rig = Rig::new(1);
+        let renames = Intent::Renames(Some(renamed), Some(new_name.to_owned()));
+        rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), renames, AckPolicy::Durable);
+        let deletion = Deletion::Collection { scope: scope(), name: "gone".to_owned() };
+        rig.submit(LaneId::Catalog, profile(Kind::DeleteCollection), Intent::Deletes(deletion), AckPolicy::Durable);
+        assert_eq!(sends(&rig.write(Kind::Add)).is_empty(), waits, "{new_name}");
+    }
+}

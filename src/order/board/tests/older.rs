@@ -41,7 +41,10 @@ fn r16_the_only_copy_stays_whatever_it_lacks() {
     let mut rig = Rig::new(2);
     let effects = rig.write(Kind::Upsert);
     rig.settle(effects);
+    assert_eq!(rig.board.only_copies_newer_than(A, Seq::ZERO), []);
     rig.step(Input::Older { instance: A, through: Seq::ZERO });
+    assert_eq!(rig.board.only_copies_newer_than(B, Seq::ZERO), [collection()]);
+    assert_eq!(rig.board.only_copies_newer_than(B, Seq::new(2)), [], "it has everything up to there");
     rig.step(Input::Older { instance: B, through: Seq::ZERO });
     assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::Diverged, vec![B]));
 }

@@ -223,3 +223,15 @@ fn r14_nobody_waits_for_a_target_that_lacks_much_of_the_catalog() {
     assert_eq!(rig.board.cutover_state(rebuild), CutoverState::GivenUp);
     assert_eq!(sends(&rig.create()).first(), Some(&(B, vec![42])));
 }
+
+#[test]
+fn r14_a_copy_goes_on_beside_renames_and_deletions_of_other_collections() {
+    let mut rig = Rig::diverged();
+    let rebuild = rig.rebuild();
+    let renames = Intent::Renames(Some(CollectionId::new(Uuid::from_u128(77))), Some("other".to_owned()));
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), renames, AckPolicy::Durable);
+    let deletion = Deletion::Collection { scope: scope(), name: "gone".to_owned() };
+    rig.submit(LaneId::Catalog, profile(Kind::DeleteCollection), Intent::Deletes(deletion), AckPolicy::Durable);
+    assert!(rig.board.can_rebuild(rebuild));
+    assert_eq!(rig.rebuild(), rebuild);
+}
