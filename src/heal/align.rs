@@ -245,9 +245,14 @@ pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
         return Ok(Fixed { total: order.total, ..Fixed::default() });
     }
     sides.copy.delete(&gone).await.map_err(target)?;
-    let equal = usize::try_from(order.total - order.missing).unwrap_or(usize::MAX);
-    let fixed = from(sides, equal, Pace::Hurried, &|_| Box::pin(std::future::ready(()))).await?;
+    let fixed = tail(sides, order.total - order.missing).await?;
     Ok(Fixed { removed: fixed.removed + gone.len(), ..fixed })
+}
+
+/// Compares everything from this record on, and repairs what differs. Both sides are equal before it.
+pub(super) async fn tail(sides: &Sides<'_>, equal: u64) -> Result<Fixed, HealError> {
+    let equal = usize::try_from(equal).unwrap_or(usize::MAX);
+    from(sides, equal, Pace::Hurried, &|_| Box::pin(std::future::ready(()))).await
 }
 
 /// What it takes to give a copy the source's order: it can lose records, and gain others behind its last one.
@@ -278,11 +283,17 @@ pub(super) async fn order_differs_by(sides: &Sides<'_>) -> Result<Order, HealErr
 async fn walk(sides: &Sides<'_>, mut misplaced: impl FnMut(String) -> ControlFlow<()>) -> Result<Order, HealError> {
     let (mut ours, mut theirs) = (Ids::of(sides.source), Ids::of(sides.copy));
     let mut order = Order::default();
-    let mut wanted = ours.next().await.map_err(HealError::Source)?;
-    while let Some(id) = theirs.next().await.map_err(HealError::Target)? {
+    let mut wanted = None;
+    loop {
+        // Both servers read at the same time, since writers may be waiting.
+        let (source, copy) = tokio::join!(ours.load(), theirs.load());
+        source.map_err(HealError::Source)?;
+        copy.map_err(HealError::Target)?;
+        wanted = wanted.or_else(|| ours.page.next());
+        let Some(id) = theirs.page.next() else { break };
         if wanted.as_ref() == Some(&id) {
             order.total += 1;
-            wanted = ours.next().await.map_err(HealError::Source)?;
+            wanted = None;
             continue;
         }
         order.misplaced += 1;
@@ -293,7 +304,8 @@ async fn walk(sides: &Sides<'_>, mut misplaced: impl FnMut(String) -> ControlFlo
     while wanted.is_some() {
         order.total += 1;
         order.missing += 1;
-        wanted = ours.next().await.map_err(HealError::Source)?;
+        ours.load().await.map_err(HealError::Source)?;
+        wanted = ours.page.next();
     }
     Ok(order)
 }
@@ -311,13 +323,14 @@ impl<'a> Ids<'a> {
         Ids { place, page: Vec::new().into_iter(), offset: 0, end: End::Beyond }
     }
 
-    async fn next(&mut self) -> Result<Option<String>, String> {
+    /// Reads the next page, if the last one is used up and there is another one.
+    async fn load(&mut self) -> Result<(), String> {
         if self.page.len() == 0 && self.end == End::Beyond {
             let page = self.place.ids(self.offset).await?;
             self.offset += page.len();
             self.end = if page.len() < PAGE_IDS { End::Reached } else { End::Beyond };
             self.page = page.into_iter();
         }
-        Ok(self.page.next())
+        Ok(())
     }
 }

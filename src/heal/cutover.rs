@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::align::{self, Fixed, Sides, target};
+use super::align::{self, Fixed, Order, Sides, target};
 use super::copy::{Copy, Renamed, Twin};
 use super::error::HealError;
 use super::records::{Record, repair};
@@ -56,6 +56,8 @@ impl<'a> Cutover<'a> {
 
     /// Runs the cutover. Returns what the last repair did once the copy serves, or `None` if it does not serve this time.
     pub async fn run(mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<Option<Fixed>, HealError> {
+        // Nobody waits for this: while the lane is held, only what was touched is left to compare, as a rule.
+        let before = align::order_differs_by(&twin.sides(&copy.source)).await?;
         if !self.is_held().await {
             return Ok(None);
         }
@@ -63,7 +65,7 @@ impl<'a> Cutover<'a> {
         let left = || self.hold.saturating_sub(begun.elapsed());
         let Ok(seqs) = tokio::time::timeout(left(), self.stands_still()).await else { return Ok(None) };
         let Some(seqs) = seqs else { return Ok(None) };
-        let mut repairing = std::pin::pin!(repair_all(self.core, copy, twin, &seqs));
+        let mut repairing = std::pin::pin!(repair_all(self.core, (copy, twin), &seqs, before));
         let fixed = match tokio::time::timeout(left(), &mut repairing).await {
             Ok(Ok(Some(fixed))) => fixed,
             Ok(Ok(None)) => return Ok(None),
@@ -150,9 +152,17 @@ impl<'a> Cutover<'a> {
     }
 }
 
-/// Repairs the touched records; the order of the ids shows the rest. Returns what was done, or `None` if too much was
-/// touched or the copy is not equal yet.
-async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq]) -> Result<Option<Fixed>, HealError> {
+/// Repairs the touched records, and compares the rest by the order of the ids: in full, or only behind what `before` has
+/// found to be equal. Returns what was done, or `None` if too much was touched or the copy is not equal yet.
+///
+/// `before` was read while the source moved. A record that it missed there shows in the counts: whatever the copy held
+/// was found in the source, in the same order.
+async fn repair_all(
+    core: &Core,
+    (copy, twin): (&Copy<'_>, &Twin<'_>),
+    seqs: &[Seq],
+    before: Order,
+) -> Result<Option<Fixed>, HealError> {
     let mut touched = touched(core, seqs).await?;
     if proof::broken(Rule::TailToo) {
         touched = Touched::default();
@@ -167,8 +177,17 @@ async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq])
         return keep_deleted(&sides, &touched).await;
     }
     let patched = repair_touched(&sides, &touched).await?;
-    let fixed = align::order(&sides).await?;
     let ours = source.count().await.map_err(HealError::Source)?;
+    let most = touched.written.len() + touched.deleted.len();
+    // Each record is where it was, gone, or new at the end: no delete selected others, was rejected, or was undone.
+    let deleted: Vec<String> = touched.deleted.iter().cloned().collect();
+    let in_place = touched.unnamed == 0 && source.existing(&deleted).await.map_err(HealError::Source)?.is_empty();
+    let fixed = if in_place && before.misplaced == 0 && before.missing <= most as u64 {
+        // What nobody touched was found equal, in this order, and comes first.
+        align::tail(&sides, ours.unwrap_or_default().saturating_sub(most as u64)).await?
+    } else {
+        align::order(&sides).await?
+    };
     let theirs = place.count().await.map_err(HealError::Target)?;
     let equal = ours == theirs && ours == Some(fixed.total) && copy.same_definition(twin).await?;
     let fixed = Fixed { written: fixed.written + patched.written, removed: fixed.removed + patched.removed, ..fixed };

@@ -15,8 +15,10 @@ const READ: usize = 256;
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Touched {
     pub written: BTreeSet<String>,
-    /// Deleted by their ids. Records that a delete selected in another way show in the lists of ids.
+    /// Deleted by their ids.
     pub deleted: BTreeSet<String>,
+    /// How many deletes selected their records in another way. Only the lists of ids show those records.
+    pub unnamed: usize,
 }
 
 /// Reads from the bodies of these entries which records they may have changed.
@@ -39,6 +41,7 @@ impl Touched {
     fn note(&mut self, kind: Kind, body: &[u8]) {
         let ids = chroma::ids_in(body);
         match kind {
+            Kind::Delete | Kind::DeleteLimited if ids.is_empty() => self.unnamed += 1,
             Kind::Delete | Kind::DeleteLimited => self.deleted.extend(ids),
             _ => self.written.extend(ids),
         }
@@ -56,6 +59,7 @@ mod tests {
         touched.note(Kind::Delete, br#"{"where":{"k":1}}"#);
         touched.note(Kind::DeleteLimited, br#"{"ids":["c"],"where":null}"#);
         touched.note(Kind::Add, b"nonsense");
+        assert_eq!(touched.unnamed, 1);
         assert_eq!(touched.written.into_iter().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(touched.deleted.into_iter().collect::<Vec<_>>(), ["c"]);
     }
