@@ -135,7 +135,10 @@ async fn from(sides: &Sides<'_>, equal: usize, pace: Pace, heard: Heard<'_>) -> 
         let begun = clock::runtime_now();
         let page = source.page(cursor.source).await.map_err(HealError::Source)?;
         let before = fixed.records();
-        let behind = (page.end == End::Beyond && in_step).then_some(cursor.source + page.records.len());
+        // Beside clients the source is not read while the copy is written: they would wait longer.
+        let yields = pace == Pace::Yielding && (sides.source.is_busy() || sides.copy.is_busy());
+        let ahead = page.end == End::Beyond && in_step && !yields;
+        let behind = ahead.then_some(cursor.source + page.records.len());
         let (aligned, ()) = tokio::join!(one_page(sides, &mut cursor, &page, &mut fixed), source.read_ahead(behind));
         let (moved, end) = aligned?;
         proof::pass(CrashPoint::AfterCopyPage);
