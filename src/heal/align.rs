@@ -108,6 +108,13 @@ enum Pace {
     Hurried,
 }
 
+impl Pace {
+    /// Returns whether clients use either side now, and come first.
+    fn yields(self, sides: &Sides<'_>) -> bool {
+        self == Pace::Yielding && (sides.source.is_busy() || sides.copy.is_busy())
+    }
+}
+
 /// One more page of a copy is equal to its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Aligned {
@@ -136,8 +143,7 @@ async fn from(sides: &Sides<'_>, equal: usize, pace: Pace, heard: Heard<'_>) -> 
         let page = source.page(cursor.source).await.map_err(HealError::Source)?;
         let before = fixed.records();
         // Beside clients the source is not read while the copy is written: they would wait longer.
-        let yields = pace == Pace::Yielding && (sides.source.is_busy() || sides.copy.is_busy());
-        let ahead = page.end == End::Beyond && in_step && !yields;
+        let ahead = page.end == End::Beyond && in_step && !pace.yields(sides);
         let behind = ahead.then_some(cursor.source + page.records.len());
         let (aligned, ()) = tokio::join!(one_page(sides, &mut cursor, &page, &mut fixed), source.read_ahead(behind));
         let (moved, end) = aligned?;
@@ -155,7 +161,7 @@ async fn from(sides: &Sides<'_>, equal: usize, pace: Pace, heard: Heard<'_>) -> 
         if rounds > ROUNDS {
             return Err(HealError::TooBusy);
         }
-        if pace == Pace::Yielding && (sides.source.is_busy() || sides.copy.is_busy()) {
+        if pace.yields(sides) {
             tokio::time::sleep(begun.elapsed().min(LONGEST_REST)).await;
         }
     }

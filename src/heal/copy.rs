@@ -322,7 +322,7 @@ impl<'a> Copy<'a> {
     pub async fn note_made(&self, twin: &Twin<'_>) {
         self.made.note(twin.id.uuid());
         let instance = self.core.registry().name(self.rebuild.target).of_a_copy();
-        let change = CatalogChange::Mapped { collection: self.rebuild.collection, instance, id: twin.id };
+        let change = CatalogChange::mapped(self.rebuild.collection, &instance, twin.id.uuid());
         self.core.journal().record(vec![Fact::Catalog(change)]).await;
         self.core.step(Input::CopyNoted(self.rebuild, twin.id));
     }

@@ -87,9 +87,8 @@ impl Queue {
     /// out of step: what makes it impossible for a moment, such as a rename of the collection or a settle time after an
     /// unanswered request, is no reason to try it sooner.
     pub fn is_now(&mut self, rebuilds: &[Rebuild], now: Instant, out_of_step: impl Fn(Key) -> bool) {
-        let known: HashSet<Key> = rebuilds.iter().map(key).collect();
         let under_way = &self.under_way;
-        self.due.retain(|key, _| known.contains(key) || under_way.contains(key) || out_of_step(*key));
+        self.due.retain(|key, _| under_way.contains(key) || out_of_step(*key));
         for rebuild in rebuilds {
             let due = self.due.entry(key(rebuild)).or_insert(Due::new(now));
             if now.saturating_duration_since(due.seen) > MISSED {

@@ -44,17 +44,19 @@ impl ComingNames {
         self.entries.insert(seq, coming);
     }
 
-    /// Forgets an entry that has its verdict: what it brought is in the catalog.
-    pub(super) fn settled(&mut self, seq: Seq) {
-        self.unknown.remove(&seq);
-        if let Some(Coming::NewName(collection, _)) = self.entries.remove(&seq)
-            && let Some(renames) = self.renames.get_mut(&collection)
-        {
+    /// Forgets an entry that has its verdict: what it brought is in the catalog. Returns whether it was to rename a
+    /// collection.
+    pub(super) fn settled(&mut self, seq: Seq) -> bool {
+        let Some(Coming::NewName(collection, _)) = self.entries.remove(&seq) else {
+            return self.unknown.remove(&seq);
+        };
+        if let Some(renames) = self.renames.get_mut(&collection) {
             renames.remove(&seq);
             if renames.is_empty() {
                 self.renames.remove(&collection);
             }
         }
+        true
     }
 
     /// Returns whether a rename before this position may give the collection this name.
@@ -92,10 +94,8 @@ impl Board {
 
     /// The names that the collection has, or may have once all current entries are settled.
     pub fn names_of(&self, collection: CollectionId) -> Vec<String> {
-        let coming = self.coming_names.entries.values().filter_map(|coming| match coming {
-            Coming::NewName(id, name) if *id == collection => Some(name.clone()),
-            Coming::NewName(..) | Coming::Collections(_) => None,
-        });
+        let coming =
+            self.coming_names.renames.get(&collection).into_iter().flat_map(|renames| renames.values().cloned());
         self.catalog.get(collection).map(|known| known.name.clone()).into_iter().chain(coming).collect()
     }
 }

@@ -77,8 +77,7 @@ impl Board {
     /// Handles the verdict of a catalog entry: what waited for it may go on.
     pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
         self.note_failed_change(seq, verdict);
-        self.coming_names.settled(seq);
-        if self.renames.remove(&seq) && !self.deletions.is_empty() {
+        if self.coming_names.settled(seq) && !self.deletions.is_empty() {
             // Entries that waited because a name might change may go on, even if it did not change.
             self.dirty.extend(self.lanes.restless());
         }

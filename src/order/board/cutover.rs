@@ -52,9 +52,6 @@ impl CopyLog {
 pub(in crate::order) struct Cutover {
     rebuild: Rebuild,
     stage: Stage,
-    /// While the lane drains, source and target still execute catalog entries up to here: what was in flight or in doubt
-    /// on either of them, or what the other one had already executed.
-    catalog_through: Seq,
 }
 
 /// The most catalog entries that the target may lack for its lane to be held: clients' catalog writes wait until it has
@@ -63,12 +60,19 @@ const MOST_CATALOG_LAG: usize = 32;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Requests to the source are still in flight.
-    Draining,
+    /// Requests to the source are still in flight. Source and target still execute catalog entries up to
+    /// `catalog_through`: what was in flight or in doubt on either of them, or what the other one had already executed.
+    Draining { catalog_through: Seq },
     /// The task that asked for it may put the copy in its place, at this position.
     Running(Seq),
     /// The admission is becoming durable. Until then the old mapping counts.
     Admitting,
+}
+
+impl Cutover {
+    fn drains(&self) -> bool {
+        matches!(self.stage, Stage::Draining { .. })
+    }
 }
 
 impl Board {
@@ -158,15 +162,14 @@ impl Board {
     /// Folds what is durable: the new copy can be found under the collection's name, and is never taken for a client's.
     pub(super) fn copy_noted(&mut self, rebuild: Rebuild, id: InstanceCollectionId) {
         let instance = self.catalog.instance(rebuild.target).of_a_copy();
-        let change = CatalogChange::Mapped { collection: rebuild.collection, instance, id };
-        self.catalog.fold(Seq::ZERO, &change);
+        self.catalog.fold(Seq::ZERO, &CatalogChange::mapped(rebuild.collection, &instance, id.uuid()));
     }
 
     /// The state of the cutover.
     pub fn cutover_state(&self, rebuild: Rebuild) -> CutoverState {
         let id = LaneId::Records(rebuild.collection);
         match self.cutovers.get(&id).filter(|cutover| cutover.rebuild == rebuild).map(|cutover| cutover.stage) {
-            Some(Stage::Draining) => CutoverState::Draining,
+            Some(Stage::Draining { .. }) => CutoverState::Draining,
             Some(Stage::Running(_)) => {
                 let log = self.copies.get(&id).filter(|log| log.rebuild == rebuild);
                 CutoverState::Ready { touched: log.and_then(|log| log.touched.clone()) }
@@ -187,7 +190,7 @@ impl Board {
             && !self.cutovers.contains_key(&id)
             && let Some(catalog_through) = self.catalog_drains_at(rebuild)
         {
-            self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Draining, catalog_through });
+            self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Draining { catalog_through } });
         }
     }
 
@@ -232,11 +235,11 @@ impl Board {
         match id {
             LaneId::Records(_) => {
                 let cutover = self.cutovers.get(&id);
-                cutover.is_some_and(|cutover| cutover.stage == Stage::Draining || !breach::lets_lanes_go_on())
+                cutover.is_some_and(|cutover| cutover.drains() || !breach::lets_lanes_go_on())
             }
             LaneId::Catalog => {
                 let holds = |cutover: &Cutover| {
-                    let drains = cutover.stage == Stage::Draining && seq <= cutover.catalog_through;
+                    let drains = matches!(cutover.stage, Stage::Draining { catalog_through } if seq <= catalog_through);
                     [cutover.rebuild.source, cutover.rebuild.target].contains(&instance) && !drains
                 };
                 self.cutovers.values().any(holds)
@@ -254,16 +257,14 @@ impl Board {
     /// Begins each cutover whose lane stands still.
     pub(super) fn begin_cutovers(&mut self) {
         let ready: Vec<_> =
-            self.draining().filter_map(|(id, rebuild)| Some((id, self.stands_still(id, rebuild)?))).collect();
-        for (id, at) in ready {
-            if let Some(cutover) = self.cutovers.get_mut(&id) {
-                cutover.stage = Stage::Running(at);
-            }
+            self.draining().filter_map(|(id, rebuild)| Some((id, rebuild, self.stands_still(id, rebuild)?))).collect();
+        for (id, rebuild, at) in ready {
+            self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Running(at) });
         }
     }
 
     fn draining(&self) -> impl Iterator<Item = (LaneId, Rebuild)> {
-        let waits = |(_, cutover): &(&LaneId, &Cutover)| cutover.stage == Stage::Draining;
+        let waits = |(_, cutover): &(&LaneId, &Cutover)| cutover.drains();
         self.cutovers.iter().filter(waits).map(|(id, cutover)| (*id, cutover.rebuild))
     }
 
@@ -326,7 +327,7 @@ impl Board {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.progress_mut(target).doubt = Seq::ZERO;
         }
-        self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Admitting, catalog_through: Seq::ZERO });
+        self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Admitting });
         self.begin_record(id, target, record, pending, effects);
     }
 

@@ -103,9 +103,8 @@ pub struct Board {
     pub(super) limits: MergeLimits,
     /// The current limits, which are lower while memory is short.
     pub(super) batches: MergeLimits,
-    /// Unsettled deletions and renames of the catalog lane (rule R7).
+    /// Unsettled deletions of the catalog lane (rule R7).
     pub(super) deletions: BTreeMap<Seq, Deletion>,
-    pub(super) renames: BTreeSet<Seq>,
     /// The names that unsettled entries of the catalog lane may give to collections.
     coming_names: ComingNames,
     /// Settled deletions that some instance has yet to execute, and the lanes they closed.
@@ -155,7 +154,6 @@ impl Board {
             limits,
             batches: limits,
             deletions: BTreeMap::new(),
-            renames: BTreeSet::new(),
             coming_names: ComingNames::default(),
             settled_deletions: BTreeMap::new(),
             held: BTreeMap::new(),
@@ -251,14 +249,8 @@ impl Board {
         }
         let changes = intent.changes();
         self.coming_names.note(seq, &intent);
-        match intent {
-            Intent::Plain | Intent::Brings(_) | Intent::Changes(_) => {}
-            Intent::Renames(..) => {
-                self.renames.insert(seq);
-            }
-            Intent::Deletes(deletion) => {
-                self.deletions.insert(seq, deletion);
-            }
+        if let Intent::Deletes(deletion) = intent {
+            self.deletions.insert(seq, deletion);
         }
         let durable = ack_policy == AckPolicy::Durable || profile.vouching == Vouching::Vouched;
         debug_assert!(durable, "what is not vouched for is answered when it is durable (R13)");

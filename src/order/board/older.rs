@@ -33,13 +33,21 @@ impl Board {
     /// has come back older, nothing else can show what they lack.
     pub fn only_copies_newer_than(&self, instance: InstanceId, through: Seq) -> Vec<CollectionId> {
         let newer = |known: &&Collection| {
-            let lane = self.lanes.get(&LaneId::Records(known.id));
-            let elsewhere = self.instances().any(|other| other != instance && self.holds(known.id, other));
-            lane.is_some_and(|lane| lane.progress(instance).durable > through)
-                && known.mappings[instance.0].is_some()
-                && !elsewhere
+            known.mappings[instance.0].is_some()
+                && self.has_moved(LaneId::Records(known.id), instance, through)
+                && !self.is_held_elsewhere(known.id, instance)
         };
         self.catalog.collections().filter(newer).map(|known| known.id).collect()
+    }
+
+    /// Returns whether the instance has durably executed or skipped something in the lane after this position.
+    fn has_moved(&self, id: LaneId, instance: InstanceId, through: Seq) -> bool {
+        self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).durable > through)
+    }
+
+    /// Returns whether another instance has a copy in step, reachable or not.
+    fn is_held_elsewhere(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        self.instances().any(|other| other != instance && self.holds(collection, other))
     }
 
     /// Makes diverged every copy on the instance that something may have changed after this position: it is compared, or
@@ -47,13 +55,11 @@ impl Board {
     /// catalog was about, so it may have been any. The only copy stays, whatever it lacks: nothing else could serve, or heal it.
     pub(super) fn came_back_older(&mut self, instance: InstanceId, through: Seq, effects: &mut Vec<Effect>) {
         self.comparisons_of_repairs_are_void(instance);
-        let moved = |id| self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).durable > through);
+        let moved = |id| self.has_moved(id, instance, through);
         let catalog = moved(LaneId::Catalog);
-        let others =
-            |known: &Collection| self.instances().any(|other| other != instance && self.holds(known.id, other));
         let changed = self.catalog.collections().filter(|known| {
             let changed = catalog || known.touched > through || moved(LaneId::Records(known.id));
-            known.mappings[instance.0].is_some() && changed && others(known)
+            known.mappings[instance.0].is_some() && changed && self.is_held_elsewhere(known.id, instance)
         });
         let replicas = changed.map(|known| (LaneId::Records(known.id), instance)).collect();
         let diverged = self.diverge(replicas);

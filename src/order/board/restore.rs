@@ -128,9 +128,6 @@ impl Board {
                 self.coming_names.note(entry.seq, &entry.intent);
             }
             match (&entry.intent, entry.verdict) {
-                (Intent::Renames(..), None) => {
-                    self.renames.insert(entry.seq);
-                }
                 (Intent::Deletes(deletion), None) => {
                     self.deletions.insert(entry.seq, deletion.clone());
                 }
